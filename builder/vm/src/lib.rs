@@ -1,1 +1,23 @@
-//! (being written)
+//! Virtual machines for `xenolith run` and for the scenarios: QEMU and OVMF from the tools tree.
+//!
+//! A [`Machine`] is data; [`Machine::start`] gives a [`Vm`] whose serial lines and QMP events arrive in one
+//! stream of [`Event`]s. Whoever waits, waits on that stream with a deadline, never on a clock alone.
+//!
+//! ```text
+//! qemu ── serial.sock ──▶ reader thread ─┐
+//!      ── qmp.sock ─────▶ reader thread ─┴─▶ Event queue ──▶ Vm::until(predicate, deadline)
+//!      └─ serial.log, screen.png: what a failing scenario keeps
+//! ```
+
+mod accel;
+mod firmware;
+mod machine;
+mod qmp;
+mod ssh;
+mod vm;
+
+pub use accel::{Accelerator, choose};
+pub use firmware::{Firmware, enroll};
+pub use machine::{Display, Machine, Medium, Serial};
+pub use ssh::{SshKey, SshOutput};
+pub use vm::{Event, Vm, VmError};

@@ -1,0 +1,285 @@
+//! The command line: what can be asked, and the help that teaches it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build, run and inspect Xenolith, the immutable operating system for Xen hosts.
+///
+/// `xenolith build` turns the recipe (image/image.toml), the lock (xenolith.lock) and the sources of this
+/// checkout into a signed image. Every step's output is kept under the hash of its inputs, so a second
+/// build does only what a change has reached. Start with:
+///
+///   cargo xenolith build        # out/xenolith-<version>.iso and the rest
+///   cargo xenolith run          # boots it in QEMU
+///   cargo xenolith flash        # lists the USB sticks it could go to
+#[derive(Parser)]
+#[command(name = "xenolith", version, verbatim_doc_comment, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Print one JSON object per event (build, lock) or one document (inspect, keys, gc)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The checkout to work on; default: found upwards from the current folder
+    #[arg(long, global = true, value_name = "FOLDER", env = "XENOLITH_PROJECT")]
+    pub project: Option<PathBuf>,
+    /// Where downloads and step outputs are kept; default: $XDG_CACHE_HOME/xenolith
+    #[arg(long, global = true, value_name = "FOLDER", env = "XENOLITH_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Build the image and put the results into out/
+    Build(BuildArgs),
+    /// Resolve and pin every package and source, and print what changed
+    Lock(LockArgs),
+    /// Boot a result in QEMU with UEFI firmware
+    Run(RunArgs),
+    /// Write the ISO to a USB stick and verify it
+    Flash(FlashArgs),
+    /// Say what an ISO, disk image, boot file or update set contains
+    Inspect(InspectArgs),
+    /// Make or show the signing keys
+    Keys(KeysArgs),
+    /// Write one self-contained HTML page about a build
+    Report(ReportArgs),
+    /// Build the image steps a second time without their cache and compare every byte
+    Verify(VerifyArgs),
+    /// Measure the build, beside what a user would do instead
+    Bench(BenchArgs),
+    /// Remove what no recent build has used from the cache
+    Gc(GcArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(ManArgs),
+}
+
+/// What a build should leave in out/.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Target {
+    /// The hybrid ISO: CD and USB stick in one file
+    Iso,
+    /// A disk image with slot A filled
+    Disk,
+    /// The files that a network boot serves
+    Netboot,
+    /// The files that an upgrade downloads
+    Update,
+    /// All of these, debug symbols, SBOM, manifest and provenance
+    All,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct MirrorArgs {
+    /// The Debian archive to download from (default: your configuration, else the host's apt sources)
+    #[arg(long, value_name = "URL", env = "XENOLITH_MIRROR")]
+    pub mirror: Option<String>,
+    /// The Debian security archive (default: next to the mirror)
+    #[arg(long, value_name = "URL", env = "XENOLITH_SECURITY_MIRROR")]
+    pub security_mirror: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BuildArgs {
+    /// What to build
+    #[arg(long, short, value_enum, default_value = "all")]
+    pub target: Target,
+    /// Which variant of the recipe to build
+    #[arg(long, default_value = "default")]
+    pub variant: String,
+    /// Use only what has been downloaded already
+    #[arg(long)]
+    pub offline: bool,
+    /// How many steps and compilers run at once; default: the number of processors
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Say for each step why it ran or did not
+    #[arg(long)]
+    pub explain: bool,
+    /// Say what would run and what would be downloaded, and do nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Where the results go; default: out/ in the checkout
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct LockArgs {
+    /// Fail if the lock does not fit the recipe; needs no network
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+    /// Take the newest versions: of everything, or of the packages named
+    #[arg(long, value_name = "PACKAGE", num_args = 0..)]
+    pub update: Option<Vec<String>>,
+    /// Print what would change and write nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Boot the ISO as a CD (the default)
+    #[arg(long, group = "medium")]
+    pub iso: bool,
+    /// Boot the disk image (a throw-away copy on top of it, unless --keep)
+    #[arg(long, group = "medium")]
+    pub disk: bool,
+    /// Boot the ISO as a USB stick
+    #[arg(long, group = "medium")]
+    pub usb: bool,
+    /// Firmware with Secure Boot on and this build's keys enrolled
+    #[arg(long)]
+    pub secure_boot: bool,
+    /// Memory in MiB
+    #[arg(long, default_value_t = 3072, value_name = "MIB")]
+    pub memory: u32,
+    /// Number of processors
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub cpus: u32,
+    /// The host's serial line on this terminal (the default); Ctrl-A X ends it
+    #[arg(long, group = "display")]
+    pub serial: bool,
+    /// The host's screen in a VNC server on this display number
+    #[arg(long, group = "display", value_name = "DISPLAY", num_args = 0..=1, default_missing_value = "0")]
+    pub vga: Option<u16>,
+    /// Forward this port of 127.0.0.1 to the host's SSH
+    #[arg(long, value_name = "PORT")]
+    pub ssh_port: Option<u16>,
+    /// Public key file to let in as root at first boot (through a seed volume)
+    #[arg(long, value_name = "FILE", requires = "ssh_port")]
+    pub ssh_key: Option<PathBuf>,
+    /// Where the results are; default: out/ in the checkout
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Print the command that would run and do nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct FlashArgs {
+    /// The USB stick, such as /dev/sdb; without it, the candidates are listed
+    pub device: Option<PathBuf>,
+    /// The file to write; default: the ISO in out/
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Offer fixed disks as well as removable ones
+    #[arg(long)]
+    pub all_devices: bool,
+    /// Do not ask; for scripts that have asked already
+    #[arg(long)]
+    pub yes: bool,
+    /// Check everything and write nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// An ISO, a disk image, a boot file (.efi) or the folder of an update set
+    pub file: PathBuf,
+    /// Certificates to check signatures against; default: this user's keys
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct KeysArgs {
+    #[command(subcommand)]
+    pub command: KeysCommand,
+    /// Folder with the keys; default: $XDG_CONFIG_HOME/xenolith/keys
+    #[arg(long, global = true, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum KeysCommand {
+    /// Make development keys: Secure Boot (PK, KEK, db) and update signing
+    Init,
+    /// Show the certificates and fingerprints; never the secrets
+    Show,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Where the build's results are; default: out/ in the checkout
+    #[arg(long, short, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Another build's manifest.json or a xenolith.lock to compare with
+    #[arg(long, value_name = "FILE")]
+    pub against: Option<PathBuf>,
+    /// The page to write; default: report.html beside the results
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub build: BuildArgs,
+    /// Compile Xen and the crates again too, not only the image steps
+    #[arg(long)]
+    pub everything: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum, default_value = "build")]
+    pub what: BenchWhat,
+    /// Runs per figure; the median is printed
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+    /// Leave out the cold build and its peer, which take minutes each
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchWhat {
+    /// The build, beside plain mkosi and the bare work
+    Build,
+    /// erofs codecs and cluster sizes on the current root tree
+    Erofs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct GcArgs {
+    /// Keep what was used within this many days
+    #[arg(long, default_value_t = 14, value_name = "DAYS")]
+    pub max_age: u64,
+    /// Say what would go and remove nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// The folder to write into
+    pub folder: PathBuf,
+}
