@@ -3,8 +3,6 @@
 //!
 //! A number or a name that two crates need is written down here and nowhere else.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
 pub mod disk;
 mod guid;
 mod identity;
