@@ -67,7 +67,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { members: 1_000_000, data: 4 << 30, control: 16 << 20, ratio: 1000, names: 64 << 20, decoder: 256 << 20 }
+        Self {
+            members: 1_000_000,
+            data: 4 << 30,
+            control: 16 << 20,
+            ratio: 1000,
+            names: 64 << 20,
+            decoder: 256 << 20,
+        }
     }
 }
 

@@ -53,7 +53,8 @@ pub(super) fn walk(
                 return Ok(());
             }
         }
-        io::copy(&mut content, &mut io::sink()).map_err(|source| UnpackError::reading(Part::Package, source))?;
+        io::copy(&mut content, &mut io::sink())
+            .map_err(|source| UnpackError::reading(Part::Package, source))?;
         if content.limit() > 0 {
             return Err(package(Malformed::Truncated));
         }
@@ -76,7 +77,9 @@ fn read_intro(deb: &mut dyn Read) -> Result<(), UnpackError> {
         return Err(package(Malformed::Version));
     }
     let mut version = Vec::new();
-    deb.take(first.size).read_to_end(&mut version).map_err(|source| UnpackError::reading(Part::Package, source))?;
+    deb.take(first.size)
+        .read_to_end(&mut version)
+        .map_err(|source| UnpackError::reading(Part::Package, source))?;
     if !version.starts_with(b"2.") || !version.contains(&b'\n') {
         return Err(package(Malformed::Version));
     }

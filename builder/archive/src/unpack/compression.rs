@@ -47,7 +47,10 @@ impl Compression {
             Self::None => capped(input, left, hit),
             Self::Gzip => capped(flate2::bufread::MultiGzDecoder::new(input), left, hit),
             Self::Xz => {
-                let stream = liblzma::stream::Stream::new_stream_decoder(limits.decoder, liblzma::stream::CONCATENATED)?;
+                let stream = liblzma::stream::Stream::new_stream_decoder(
+                    limits.decoder,
+                    liblzma::stream::CONCATENATED,
+                )?;
                 capped(liblzma::bufread::XzDecoder::new_stream(input, stream), left, hit)
             }
             Self::Zstd => {

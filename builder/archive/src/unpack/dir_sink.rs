@@ -17,8 +17,11 @@ use super::claims::{Claimed, Claims, PackageIndex, conflict};
 use super::tree::{Place, Tree};
 use super::{Content, MemberPath, Meta, Sink, UnpackError};
 
-const NEW_FILE: OFlag =
-    OFlag::O_WRONLY.union(OFlag::O_CREAT).union(OFlag::O_EXCL).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const NEW_FILE: OFlag = OFlag::O_WRONLY
+    .union(OFlag::O_CREAT)
+    .union(OFlag::O_EXCL)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
 
 pub(super) struct DirSink<'a> {
     tree: &'a Tree,
@@ -59,7 +62,13 @@ impl<'a> DirSink<'a> {
     }
 
     /// Makes something that is no directory, in place of whatever file or link has the name.
-    fn replace<T>(&self, path: &[u8], make: impl Fn() -> nix::Result<T>, place: &Place, name: &[u8]) -> Result<T, UnpackError> {
+    fn replace<T>(
+        &self,
+        path: &[u8],
+        make: impl Fn() -> nix::Result<T>,
+        place: &Place,
+        name: &[u8],
+    ) -> Result<T, UnpackError> {
         match make() {
             Err(Errno::EEXIST) => {}
             other => return other.map_err(|error| self.tree.error("make", path, error)),

@@ -6,7 +6,8 @@ use std::io::Read;
 use super::ar::{self, Body, Then};
 use super::tar_reader::{Kind, Member, TarReader};
 use super::{
-    Limits, Malformed, MemberPath, Meta, NameProblem, Part, Refusal, Rules, SetId, Sink, Special, Stats, UnpackError,
+    Limits, Malformed, MemberPath, Meta, NameProblem, Part, Refusal, Rules, SetId, Sink, Special, Stats,
+    UnpackError,
 };
 
 const SET_ID: u32 = 0o6000;
@@ -33,7 +34,9 @@ pub(super) fn control(deb: &mut dyn Read, limits: &Limits) -> Result<BTreeMap<St
     let mut text = None;
     ar::walk(deb, &mut |body| {
         each_member(body, limits.control, limits, &mut |reader, member| {
-            if member.kind == Kind::File && MemberPath::parse(&member.name).is_ok_and(|p| p.as_bytes() == b"control") {
+            if member.kind == Kind::File
+                && MemberPath::parse(&member.name).is_ok_and(|p| p.as_bytes() == b"control")
+            {
                 if text.is_some() {
                     return Err(UnpackError::refused(&member.name, Refusal::Twice));
                 }
@@ -97,7 +100,11 @@ impl Extraction<'_> {
                 self.stats.bytes += member.size;
                 self.sink.file(&path, self.meta(member), &mut reader.content())
             }
-            Kind::Symlink if member.link.is_empty() || member.link.len() > LONGEST_TARGET || member.link.contains(&0) => {
+            Kind::Symlink
+                if member.link.is_empty()
+                    || member.link.len() > LONGEST_TARGET
+                    || member.link.contains(&0) =>
+            {
                 Err(refuse(Refusal::Target))
             }
             Kind::Symlink => {
@@ -105,7 +112,8 @@ impl Extraction<'_> {
                 self.sink.symlink(&path, &member.link, member.mtime)
             }
             Kind::HardLink => {
-                let to = MemberPath::parse(&member.link).map_err(|problem| refuse(Refusal::LinkName(problem)))?;
+                let to =
+                    MemberPath::parse(&member.link).map_err(|problem| refuse(Refusal::LinkName(problem)))?;
                 if to == path || !matches!(self.seen.get(&to), Some(Kind::File | Kind::HardLink)) {
                     return Err(refuse(Refusal::LinkUnknown));
                 }

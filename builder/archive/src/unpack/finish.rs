@@ -148,7 +148,8 @@ impl Tree {
 
     fn set_mode(&self, place: &Place, mode: u32) -> Result<(), UnpackError> {
         let mode = Mode::from_bits_truncate(mode);
-        let opened = openat(&place.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+        let opened =
+            openat(&place.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
         opened
             .and_then(|fd| fchmod(&fd, mode).and_then(|()| futimens(&fd, &EPOCH, &EPOCH)))
             .map_err(|error| self.error("set the mode of", &place.path, error))
@@ -214,7 +215,8 @@ impl Tree {
             Err(Errno::EEXIST) => return Ok(false),
             Err(error) => return Err(failed(error)),
         }
-        utimensat(&place.fd, name.as_slice(), &EPOCH, &EPOCH, UtimensatFlags::NoFollowSymlink).map_err(failed)?;
+        utimensat(&place.fd, name.as_slice(), &EPOCH, &EPOCH, UtimensatFlags::NoFollowSymlink)
+            .map_err(failed)?;
         Ok(true)
     }
 }

@@ -34,7 +34,10 @@ impl<'a> Content<'a> {
     ///
     /// # Errors
     /// That of reading, or that of `take`.
-    pub fn piece(&mut self, take: impl FnOnce(&[u8]) -> Result<(), UnpackError>) -> Result<bool, UnpackError> {
+    pub fn piece(
+        &mut self,
+        take: impl FnOnce(&[u8]) -> Result<(), UnpackError>,
+    ) -> Result<bool, UnpackError> {
         if *self.left == 0 {
             return Ok(false);
         }

@@ -20,7 +20,8 @@ use super::{Refusal, UnpackError};
 
 /// As many links as Linux follows.
 const LONGEST_CHAIN: u32 = 40;
-const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag =
+    OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// A tree that is being filled.
 pub(super) struct Tree {
@@ -70,13 +71,23 @@ impl Tree {
     }
 
     /// An error about `path` of this tree.
-    pub(super) fn error(&self, operation: &'static str, path: &[u8], source: impl Into<io::Error>) -> UnpackError {
+    pub(super) fn error(
+        &self,
+        operation: &'static str,
+        path: &[u8],
+        source: impl Into<io::Error>,
+    ) -> UnpackError {
         let path = self.path.join(std::ffi::OsStr::from_bytes(path));
         UnpackError::Write { operation, path, source: source.into() }
     }
 
     /// The directory `name` of `from`, through links, made if it is not there. `name` is one component.
-    pub(super) fn enter(&self, from: &Place, name: &[u8], may_pass: MayPass<'_>) -> Result<Place, UnpackError> {
+    pub(super) fn enter(
+        &self,
+        from: &Place,
+        name: &[u8],
+        may_pass: MayPass<'_>,
+    ) -> Result<Place, UnpackError> {
         let mut here = from.clone();
         let mut ahead = vec![name.to_vec()];
         let mut links = 0;
