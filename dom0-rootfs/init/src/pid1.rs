@@ -1,0 +1,121 @@
+//! The flow from the kernel's start to the system's, in the order it happens.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::blocks;
+use crate::boot::{BootFacts, Medium};
+use crate::cmdline::{self, Cmdline};
+use crate::console::{alarm, note, say};
+use crate::efi::{self, Loader};
+use crate::error::InitError;
+use crate::events::Events;
+use crate::mounts;
+use crate::open::{self, Root};
+use crate::search::{Search, Step};
+use crate::state::{self, State};
+use crate::switch;
+use xenolith_layout::names::BOOT_FACTS;
+
+/// How long modules that are still being loaded may hold up a system whose root is already there.
+const SETTLE: Duration = Duration::from_secs(30);
+const SYS: &str = "/sys";
+
+/// Runs to the end: the system's init in place of this program.
+///
+/// # Errors
+/// Whatever stops the boot; everything worth saying beforehand has been said.
+pub fn run() -> Result<Infallible, InitError> {
+    mounts::kernel_file_systems()?;
+    // Each line of ours counts; without this the kernel drops some. The system sets its own limit later.
+    let _ = fs_err::write("/proc/sys/kernel/printk_devkmsg", "on\n");
+    let cmdline = cmdline::parse(&fs_err::read_to_string("/proc/cmdline")?)?;
+    say(format_args!("looking for version {}, root hash {}", cmdline.version, cmdline.root_hash));
+    let mut events = Events::open()?;
+    events.load_early_modules();
+    mounts::efi_variables();
+    let loader = efi::loader(&Path::new(SYS).join("firmware/efi/efivars"));
+    note(format_args!("the loader says: {loader:?}"));
+    // Nothing else asks a drive whether it has a disc now; the kernel does it itself from here on.
+    let _ = fs_err::write("/sys/module/block/parameters/events_dfl_poll_msecs", "2000\n");
+    events.coldplug(Path::new(SYS));
+    let root = search(&mut events, &loader, &cmdline)?;
+    let state = mount_state(&root)?;
+    switch::writable_parts(root.slot, cmdline.root_hash)?;
+    write_facts(root, &state, cmdline, loader)?;
+    events.settle(SETTLE)?;
+    drop(events);
+    switch::into_system()
+}
+
+/// Takes the search's steps until a root is mounted.
+fn search(events: &mut Events, loader: &Loader, cmdline: &Cmdline) -> Result<Root, InitError> {
+    let begin = Instant::now();
+    let mut search = Search::new(loader.origin);
+    let mut has_waited = false;
+    loop {
+        let disks = blocks::disks(Path::new(SYS));
+        match search.next(&disks, begin.elapsed()) {
+            Step::Try(candidate) => match open::open(&candidate, &disks, &cmdline.root_hash) {
+                Ok(root) => {
+                    say(format_args!("root found: {candidate}"));
+                    return Ok(root);
+                }
+                Err(error) => {
+                    let reason = error.line();
+                    note(format_args!("not {candidate}: {reason}"));
+                    search.refused(candidate, begin.elapsed(), reason);
+                }
+            },
+            Step::Wait { until } => {
+                if begin.elapsed() > Duration::from_secs(5) && !std::mem::replace(&mut has_waited, true) {
+                    say("waiting for the disk that holds the root");
+                }
+                let patience = until.saturating_sub(begin.elapsed());
+                for device in events.wait(patience, Path::new(SYS))? {
+                    search.changed(&device);
+                }
+            }
+            Step::GiveUp => {
+                alarm(format_args!("no root with hash {} was found", cmdline.root_hash));
+                report(&search, &disks);
+                return Err(InitError::Refused("there is no root to boot"));
+            }
+        }
+    }
+}
+
+fn report(search: &Search, disks: &[blocks::Disk]) {
+    let seen: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+    alarm(format_args!("disks seen: {}", if seen.is_empty() { "none".to_owned() } else { seen.join(" ") }));
+    for line in search.report() {
+        alarm(line);
+    }
+}
+
+/// Only a slot on a disk keeps state; whatever came from a medium leaves no trace on the machine.
+fn mount_state(root: &Root) -> Result<State, InitError> {
+    let disks = blocks::disks(Path::new(SYS));
+    let disk =
+        disks.iter().find(|disk| root.medium == Medium::Disk && root.disk.as_ref() == Some(&disk.name));
+    state::mount(disk, Path::new(SYS))
+}
+
+fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> Result<(), InitError> {
+    let facts = BootFacts {
+        medium: root.medium,
+        slot: root.slot,
+        disk: root.disk.map(|disk| Path::new("/dev").join(disk)),
+        data_device: root.data,
+        hash_device: root.hash,
+        root_hash: cmdline.root_hash,
+        version: cmdline.version,
+        state: state.describe(),
+        first_boot: state::is_first_boot(Path::new(state::STATE)),
+        entry: loader.entry,
+    };
+    // Nobody reads it before the system runs, so there is no need for a rename.
+    fs_err::write(BOOT_FACTS, facts.render())?;
+    Ok(())
+}

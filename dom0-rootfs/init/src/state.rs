@@ -1,0 +1,298 @@
+//! The state partition. The promise: **state that exists is never overwritten; a host whose state cannot be used
+//! still starts, and says so loudly.**
+//!
+//! ```text
+//!   what is on the partition       what happens
+//!   nothing (4 KiB of zeros)       grow the partition, make a file system: the first boot of this disk
+//!   ext4                           e2fsck -p, mount, grow the file system if the partition is longer
+//!   ext4 that stays damaged        tmpfs, "tmpfs (damaged: …)": for people to mend
+//!   zeros, but a backup superblock the start was lost: as damaged, after an attempt to mend it
+//!   anything else                  tmpfs, "tmpfs (damaged: …)"
+//! ```
+//! A power cut while the file system is made leaves no superblock (mkfs.ext4 of e2fsprogs 1.47 wipes the place
+//! first and writes it last), so the next boot makes it again; the first 4 KiB are the test for that reason.
+//! The file system is found by the partition's GPT name on the disk the root is on, never by a label: a second
+//! disk with the same labels must not lend its state.
+//!
+//! An old disk that is written anew has to have the start of the partition wiped by whoever writes it.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::MsFlags;
+use xenolith_layout::Bytes;
+use xenolith_layout::disk::Role;
+use xenolith_layout::names::STATE_FS_LABEL;
+
+use crate::blocks::{self, Disk};
+use crate::console::{alarm, note, say};
+use crate::error::InitError;
+use crate::grow::grow;
+use crate::mounts::{mount_new, unmount};
+use crate::needs::Tool;
+
+/// Where the state is mounted; it moves along with `/run`.
+pub const STATE: &str = "/run/xenolith/state";
+/// Its presence in the state says that a seed was handled or that none is wanted. Written by the first-boot
+/// service.
+pub const CLAIMED: &str = "claimed";
+
+/// Where ext4 with blocks of 4 KiB keeps its first backup superblock.
+const BACKUP: Bytes = Bytes::mib(128);
+/// Less than this between file system and partition is what rounding leaves.
+const WORTH_GROWING: Bytes = Bytes::mib(128);
+
+/// What a state partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Nothing yet.
+    Blank,
+    /// An ext4 file system of this length.
+    Ext4(Bytes),
+    /// A lost start: no superblock, but its backup.
+    Headless,
+    /// Something else.
+    Foreign,
+}
+
+/// What the state turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// This partition.
+    Partition(PathBuf),
+    /// RAM, as it has to be on a medium.
+    Memory,
+    /// RAM in place of a partition that cannot be used.
+    Damaged(String),
+}
+
+impl State {
+    /// As `boot.json` says it.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Partition(node) => node.display().to_string(),
+            Self::Memory => "tmpfs".to_owned(),
+            Self::Damaged(why) => format!("tmpfs (damaged: {why})"),
+        }
+    }
+}
+
+/// Sees what is there from the first 4 KiB and the 4 KiB at the place of the backup superblock.
+pub fn content(head: &[u8; 4096], backup: &[u8]) -> Content {
+    if let Some(length) = head.get(1024..).and_then(ext4_length) {
+        return Content::Ext4(length);
+    }
+    if head.iter().any(|byte| *byte != 0) {
+        return Content::Foreign;
+    }
+    if ext4_length(backup).is_some() { Content::Headless } else { Content::Blank }
+}
+
+/// The length of the file system that a superblock describes; `None` if it is not one (Linux 6.12,
+/// Documentation/filesystems/ext4/super.rst). A length that cannot be counts as 0: e2fsck decides what it is.
+fn ext4_length(superblock: &[u8]) -> Option<Bytes> {
+    let word = |at: usize| Some(u32::from_le_bytes(*superblock.get(at..)?.first_chunk()?));
+    if superblock.get(0x38..0x3a)? != [0x53, 0xef] {
+        return None;
+    }
+    let has_64_bits = word(0x60)? & 0x80 != 0;
+    let high = if has_64_bits { u64::from(word(0x150)?) } else { 0 };
+    let blocks = high << 32 | u64::from(word(4)?);
+    let block = 1024_u64.checked_shl(word(0x18)?).filter(|block| (1024..=65536).contains(block));
+    Some(block.and_then(|block| block.checked_mul(blocks)).map_or(Bytes::ZERO, Bytes::new))
+}
+
+/// Makes the slots' state ready before the root is opened: a blank partition gets its length now, while no
+/// partition of this disk is in use. A failure leaves it as long as it is.
+pub fn make_room(disk: &Disk) {
+    let Some(partition) = disk.labelled(Role::State.label()) else { return };
+    if disk.read_only || !matches!(look(&partition.node()), Ok(Content::Blank)) {
+        return;
+    }
+    match grow(&disk.node(), disk.sector) {
+        Ok(true) => {
+            say(format_args!("the state partition {} takes the free room", partition.node().display()))
+        }
+        Ok(false) => {}
+        Err(error) => alarm(format_args!("the state partition stays as long as it is: {}", error.line())),
+    }
+}
+
+/// Mounts the state: the partition of `disk`, or RAM.
+///
+/// # Errors
+/// Only if not even RAM can be mounted.
+pub fn mount(disk: Option<&Disk>, sys: &Path) -> Result<State, InitError> {
+    let state = match disk {
+        None => State::Memory,
+        Some(disk) => match mount_partition(disk, sys) {
+            Ok(node) => State::Partition(node),
+            Err(error) => State::Damaged(error.line()),
+        },
+    };
+    if let State::Damaged(why) = &state {
+        alarm(format_args!("STATE NOT USED, everything is lost at power-off: {why}"));
+    }
+    if !matches!(state, State::Partition(_)) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        // At most half of the memory, like any tmpfs.
+        mount_new("tmpfs", STATE, "tmpfs", flags, "mode=0755")?;
+    }
+    Ok(state)
+}
+
+/// Whether nothing has claimed the mounted state.
+pub fn is_first_boot(state: &Path) -> bool {
+    !state.join(CLAIMED).exists()
+}
+
+fn mount_partition(disk: &Disk, sys: &Path) -> Result<PathBuf, InitError> {
+    let label = Role::State.label();
+    let partition =
+        disk.labelled(label).ok_or(InitError::Refused("the disk has no partition named xenolith-state"))?;
+    if disk.read_only {
+        return Err(InitError::Refused("the disk is read-only"));
+    }
+    let node = partition.node();
+    let content = look(&node)?;
+    match content {
+        Content::Blank => {
+            say(format_args!("making the state file system on {}", node.display()));
+            make(&node)?;
+        }
+        Content::Ext4(_) => check(&node, &[])?,
+        // -b needs -B; 32768 blocks of 4 KiB are BACKUP.
+        Content::Headless => check(&node, &["-b", "32768", "-B", "4096"])?,
+        Content::Foreign => {
+            return Err(InitError::Refused("the state partition holds something else than ext4"));
+        }
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount_new(&node, STATE, "ext4", flags, "errors=remount-ro")?;
+    if let Content::Ext4(length) = content {
+        // The partition's length of this moment: it may have been changed since the disk was read.
+        let now = blocks::disks(sys).into_iter().find(|now| now.name == disk.name);
+        let room = now.as_ref().and_then(|now| now.labelled(label)).map(|partition| partition.size);
+        if room.and_then(|room| room.checked_sub(length)).is_some_and(|more| more >= WORTH_GROWING) {
+            say(format_args!("growing the state file system on {}", node.display()));
+            if let Err(error) = Tool::Resize2fs.run().arg(&node).done() {
+                alarm(format_args!("the state file system stays as long as it is: {error}"));
+            }
+        }
+    }
+    if let Err(error) = fs_err::set_permissions(STATE, std::fs::Permissions::from_mode(0o755)) {
+        unmount(STATE);
+        return Err(error.into());
+    }
+    Ok(node)
+}
+
+fn look(node: &Path) -> Result<Content, InitError> {
+    let mut device = fs_err::File::open(node)?;
+    let mut head = [0; 4096];
+    device.read_exact(&mut head)?;
+    let mut backup = Vec::new();
+    device.seek(SeekFrom::Start(BACKUP.get()))?;
+    device.take(4096).read_to_end(&mut backup)?;
+    Ok(content(&head, &backup))
+}
+
+/// Blocks of 4 KiB whatever the length, because [`BACKUP`] counts on it. No discard: it can take minutes.
+fn make(node: &Path) -> Result<(), InitError> {
+    let call = Tool::MkfsExt4.run().args(["-q", "-F", "-b", "4096", "-m", "1", "-E", "nodiscard"]);
+    call.args(["-L", STATE_FS_LABEL]).arg(node).done()?;
+    Ok(())
+}
+
+/// 0: clean. 1, 2: mended. From 4 on it needs a person.
+fn check(node: &Path, more: &[&str]) -> Result<(), InitError> {
+    match Tool::E2fsck.run().arg("-p").args(more).arg(node).code()? {
+        0 => Ok(()),
+        1..=3 => {
+            note(format_args!("{} was mended", node.display()));
+            Ok(())
+        }
+        _ => Err(InitError::Refused("e2fsck -p could not mend the state file system")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn superblock(blocks: u32, log_block: u32) -> Vec<u8> {
+        let mut bytes = vec![0; 1024];
+        bytes[4..8].copy_from_slice(&blocks.to_le_bytes());
+        bytes[0x18..0x1c].copy_from_slice(&log_block.to_le_bytes());
+        bytes[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
+        bytes
+    }
+
+    fn head(superblock: &[u8]) -> [u8; 4096] {
+        let mut head = [0; 4096];
+        head[1024..1024 + superblock.len()].copy_from_slice(superblock);
+        head
+    }
+
+    #[test]
+    fn zeros_are_blank_and_only_zeros_are() {
+        assert_eq!(content(&[0; 4096], &[0; 4096]), Content::Blank);
+        assert_eq!(content(&[0; 4096], &[]), Content::Blank);
+        let mut one = [0; 4096];
+        one[4095] = 1;
+        assert_eq!(content(&one, &[]), Content::Foreign);
+    }
+
+    #[test]
+    fn a_file_system_tells_its_length() {
+        assert_eq!(content(&head(&superblock(262_144, 2)), &[]), Content::Ext4(Bytes::gib(1)));
+        let mut large = superblock(0, 2);
+        large[0x60] = 0x80;
+        large[0x150] = 1;
+        assert_eq!(content(&head(&large), &[]), Content::Ext4(Bytes::gib(16 * 1024)));
+    }
+
+    #[test]
+    fn a_superblock_that_makes_no_sense_is_still_a_file_system_and_never_blank() {
+        assert_eq!(content(&head(&superblock(u32::MAX, u32::MAX)), &[]), Content::Ext4(Bytes::ZERO));
+    }
+
+    #[test]
+    fn a_lost_start_is_seen_by_the_backup() {
+        assert_eq!(content(&[0; 4096], &superblock(262_144, 2)), Content::Headless);
+    }
+
+    #[test]
+    fn other_file_systems_are_foreign() {
+        let mut xfs = [0; 4096];
+        xfs[..4].copy_from_slice(b"XFSB");
+        assert_eq!(content(&xfs, &[]), Content::Foreign);
+    }
+
+    #[test]
+    fn states_read_like_this_in_boot_json() {
+        assert_eq!(State::Partition("/dev/vda7".into()).describe(), "/dev/vda7");
+        assert_eq!(State::Memory.describe(), "tmpfs");
+        assert_eq!(State::Damaged("no".into()).describe(), "tmpfs (damaged: no)");
+    }
+
+    #[test]
+    fn a_claimed_state_is_no_first_boot() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(is_first_boot(state.path()));
+        fs_err::write(state.path().join(CLAIMED), "").unwrap();
+        assert!(!is_first_boot(state.path()));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_none_but_zeros_are_blank(bytes: Vec<u8>, at in 0_usize..4096) {
+            let mut head = [0; 4096];
+            let end = (at + bytes.len()).min(4096);
+            head[at..end].copy_from_slice(&bytes[..end - at]);
+            let is_zero = head.iter().all(|byte| *byte == 0);
+            assert_eq!(content(&head, &bytes) == Content::Blank, is_zero && ext4_length(&bytes).is_none());
+        }
+    }
+}
