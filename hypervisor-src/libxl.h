@@ -1,3 +1,4 @@
-/* What bindgen reads: the two headers that the dom0 crates speak to. */
+/* What bindgen reads: the headers that the dom0 crates speak to. */
 #include <libxl.h>
+#include <libxl_utils.h>
 #include <xentoollog.h>
