@@ -10,7 +10,7 @@ use std::time::Duration;
 use fs_err::File;
 use sha2::{Digest, Sha256};
 
-use super::http::{self, BUFFER};
+use super::http::{self, Answer, BUFFER};
 use super::pace::{Gate, Trouble};
 use super::{Cause, DownloadOptions, Event, FetchError, Item, Mismatch};
 
@@ -114,14 +114,14 @@ impl Job<'_> {
                     return Err(Trouble::passing(Cause::Range));
                 }
             }
-            self.receive(part, &mut answer.body, bytes)?;
+            self.receive(part, &mut answer, bytes)?;
         }
         let got: [u8; 32] = part.hash.clone().finalize().into();
         let expected = self.item.sha256;
         Ok(if got == expected { None } else { Some(Mismatch::Hash { expected, got }) })
     }
 
-    fn receive(&self, part: &mut PartFile, body: &mut impl Read, bytes: &Cell<u64>) -> Result<(), Trouble> {
+    fn receive(&self, part: &mut PartFile, answer: &mut Answer, bytes: &Cell<u64>) -> Result<(), Trouble> {
         let size = self.item.size;
         let begun = part.length;
         let mut buffer = vec![0; BUFFER];
@@ -130,7 +130,7 @@ impl Job<'_> {
             // Never more than what is missing is even asked for.
             let most = usize::try_from(size - part.length).unwrap_or(usize::MAX).min(BUFFER);
             let advanced = part.length - begun >= GOOD_PIECE;
-            let read = match http::read(body, &mut buffer[..most]) {
+            let read = match http::read(&mut answer.body, &mut buffer[..most]) {
                 Ok(0) => {
                     let cause = Cause::Short { got: part.length, size };
                     return Err(Trouble::Passing { cause, after: None, advanced });
@@ -143,6 +143,10 @@ impl Job<'_> {
             part.append(&buffer[..read]).map_err(|error| self.failed("write", &self.part_path(), error))?;
             bytes.set(bytes.get() + u64::try_from(read).expect("a usize fits into 64 bits"));
             (self.report)(Event::At(part.length));
+        }
+        if answer.length == Some(size - begun) {
+            // The end has been announced, so this reads nothing; only then is the connection kept for the next file.
+            http::read(&mut answer.body, &mut buffer[..1])?;
         }
         Ok(())
     }

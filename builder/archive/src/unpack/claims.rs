@@ -18,14 +18,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, utimensat};
-use nix::sys::time::TimeSpec;
-
 use super::tree::Tree;
 use super::{Meta, UnpackError};
 
 /// Locks of paths: far more than threads, so that two rarely meet.
 const SHARDS: usize = 64;
+
+/// Of a directory that no package has as a member of its own.
+const IMPLIED: Meta = Meta { mode: 0o755, mtime: 0 };
 
 /// The number of a package in the list; later ones win.
 pub(super) type PackageIndex = usize;
@@ -126,15 +126,12 @@ impl Claims {
         if let Some(path) = lock(&self.hard_linked).iter().find(|path| replaced.contains(*path)) {
             return Err(conflict(path, "a file with hard links, and another file"));
         }
-        let root = &tree.root().fd;
-        // Paths in here are made of directories alone, which nobody removes: nothing is followed.
-        for (path, (_, meta)) in lock(&self.directories).iter() {
-            let mode = Mode::from_bits_truncate(meta.mode | 0o700);
-            fchmodat(root, path.as_slice(), mode, FchmodatFlags::FollowSymlink)
-                .map_err(|error| tree.error("set the mode of", path, error))?;
-            let time = TimeSpec::new(meta.mtime, 0);
-            utimensat(root, path.as_slice(), &time, &time, UtimensatFlags::NoFollowSymlink)
-                .map_err(|error| tree.error("set the time of", path, error))?;
+        let directories = lock(&self.directories);
+        for path in tree.take_made().iter().filter(|path| !directories.contains_key(*path)) {
+            tree.set_directory(path, Some(IMPLIED.mode), IMPLIED.mtime)?;
+        }
+        for (path, (_, meta)) in directories.iter() {
+            tree.set_directory(path, Some(meta.mode | 0o700), meta.mtime)?;
         }
         Ok(replaced.iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect())
     }

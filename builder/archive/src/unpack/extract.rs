@@ -86,7 +86,7 @@ impl Extraction<'_> {
                 Err(refuse(Refusal::Name(NameProblem::Root)))
             };
         }
-        if member.kind != Kind::File && member.size > 0 {
+        if !matches!(member.kind, Kind::File | Kind::Unknown(_)) && member.size > 0 {
             return Err(refuse(Refusal::Content));
         }
         self.place(&path, member.kind).map_err(refuse)?;

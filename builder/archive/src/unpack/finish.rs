@@ -5,6 +5,7 @@
 //! the caller, who can run ldconfig in the sandbox; without it the loader still searches the multiarch folders.
 //! Everything here goes through [`Tree`], because the packages have had their way with `tree/etc` by now.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -15,7 +16,7 @@ use nix::sys::stat::{Mode, UtimensatFlags, fchmod, fstatat, futimens, utimensat}
 use nix::sys::time::TimeSpec;
 use nix::unistd::symlinkat;
 
-use super::tree::{Place, Tree, any_link};
+use super::tree::{Missing, Place, Tree, any_link};
 use super::{MemberPath, Refusal, UnpackError};
 
 /// A link that update-alternatives would keep.
@@ -104,27 +105,35 @@ const LARGEST_COPY: u64 = 1 << 20;
 /// [`UnpackError::Write`] for the system's refusals, [`UnpackError::Refused`] if links in the tree lead out of it.
 pub fn finish_tree(tree: &Path, fixups: &Fixups<'_>) -> Result<Vec<Alternative>, UnpackError> {
     let tree = Tree::open(tree)?;
+    let mut modes = BTreeMap::new();
     for (path, mode) in DIRECTORIES {
-        let place = tree.make_directory(path)?;
-        tree.set_mode(&place, mode)?;
+        modes.insert(tree.make_directory(path)?.path, mode);
     }
+    let mut touched = BTreeSet::new();
     for (path, source, otherwise) in COPIES {
-        match tree.read_file(source)? {
-            Some(text) => tree.write_new(path, &text)?,
-            None => tree.write_new(path, otherwise.as_bytes())?,
-        }
+        let text = tree.read_file(source)?;
+        touched.extend(tree.write_new(path, text.as_deref().unwrap_or(otherwise.as_bytes()))?);
     }
-    tree.write_new("etc/hosts", HOSTS.as_bytes())?;
-    tree.write_new("etc/machine-id", b"")?;
+    touched.extend(tree.write_new("etc/hosts", HOSTS.as_bytes())?);
+    touched.extend(tree.write_new("etc/machine-id", b"")?);
     let mut made = Vec::new();
     for alternative in fixups.alternatives {
-        if tree.make_alternative(alternative)? {
+        if let Some(folder) = tree.make_alternative(alternative)? {
             made.push(*alternative);
+            touched.insert(folder);
         }
     }
-    // What was written into changed its time; times are part of what two builds must have in common.
-    for path in ["etc", "usr/bin", "var", "."] {
-        tree.reset_time(path)?;
+    // What was made has the mode that the umask left, and what was written into has a new time; both are part of
+    // what two builds must have in common.
+    for path in tree.take_made() {
+        touched.extend(path.iter().rposition(|byte| *byte == b'/').map(|slash| path[..slash].to_vec()));
+        modes.entry(path).or_insert(0o755);
+    }
+    for (path, mode) in &modes {
+        tree.set_directory(path, Some(*mode), 0)?;
+    }
+    for path in touched.iter().map(Vec::as_slice).chain([&b""[..]]) {
+        tree.set_directory(path, None, 0)?;
     }
     Ok(made)
 }
@@ -146,35 +155,21 @@ impl Tree {
         readlinkat(&self.root().fd, link).is_ok_and(|there| there == target)
     }
 
-    fn set_mode(&self, place: &Place, mode: u32) -> Result<(), UnpackError> {
-        let mode = Mode::from_bits_truncate(mode);
-        let opened =
-            openat(&place.fd, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
-        opened
-            .and_then(|fd| fchmod(&fd, mode).and_then(|()| futimens(&fd, &EPOCH, &EPOCH)))
-            .map_err(|error| self.error("set the mode of", &place.path, error))
-    }
-
-    fn reset_time(&self, path: &str) -> Result<(), UnpackError> {
-        let place = self.make_directory(path)?;
-        utimensat(&place.fd, ".", &EPOCH, &EPOCH, UtimensatFlags::NoFollowSymlink)
-            .map_err(|error| self.error("set the time of", &place.path, error))
-    }
-
-    fn parent_of(&self, path: &str) -> Result<(Place, Vec<u8>), UnpackError> {
+    fn parent_of(&self, path: &str, missing: Missing) -> Result<Option<(Place, Vec<u8>)>, UnpackError> {
         let parsed = MemberPath::parse(path.as_bytes())
             .map_err(|problem| UnpackError::refused(path.as_bytes(), Refusal::Name(problem)))?;
         let (parent, name) = parsed.split().expect("the paths above are not the root");
         let mut here = self.root().clone();
         for name in parent.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-            here = self.enter(&here, name, &any_link)?;
+            let Some(next) = self.walk(&here, name, &any_link, missing)? else { return Ok(None) };
+            here = next;
         }
-        Ok((here, name.to_vec()))
+        Ok(Some((here, name.to_vec())))
     }
 
     /// The content of a regular file that is no link.
     fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>, UnpackError> {
-        let (place, name) = self.parent_of(path)?;
+        let Some((place, name)) = self.parent_of(path, Missing::Report)? else { return Ok(None) };
         let failed = |error| self.error("read", path.as_bytes(), error);
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let file = match openat(&place.fd, name.as_slice(), flags, Mode::empty()) {
@@ -187,36 +182,38 @@ impl Tree {
         Ok(Some(text))
     }
 
-    /// Writes a file of mode 0644 unless something of that name is there.
-    fn write_new(&self, path: &str, text: &[u8]) -> Result<(), UnpackError> {
-        let (place, name) = self.parent_of(path)?;
+    /// Writes a file of mode 0644 unless something of that name is there. Returns the folder that was written into.
+    fn write_new(&self, path: &str, text: &[u8]) -> Result<Option<Vec<u8>>, UnpackError> {
+        let Some((place, name)) = self.parent_of(path, Missing::Make)? else { return Ok(None) };
         let failed = |error| self.error("write", path.as_bytes(), error);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = match openat(&place.fd, name.as_slice(), flags, Mode::from_bits_truncate(0o600)) {
             Ok(fd) => File::from(fd),
-            Err(Errno::EEXIST) => return Ok(()),
+            Err(Errno::EEXIST) => return Ok(None),
             Err(error) => return Err(failed(error.into())),
         };
         file.write_all(text).map_err(failed)?;
         fchmod(&file, Mode::from_bits_truncate(0o644)).map_err(|error| failed(error.into()))?;
-        futimens(&file, &EPOCH, &EPOCH).map_err(|error| failed(error.into()))
+        futimens(&file, &EPOCH, &EPOCH).map_err(|error| failed(error.into()))?;
+        Ok(Some(place.path))
     }
 
-    fn make_alternative(&self, alternative: &Alternative) -> Result<bool, UnpackError> {
-        let (place, name) = self.parent_of(alternative.link)?;
+    /// Makes the link if its target is there and its place is free. Returns the folder that was written into.
+    fn make_alternative(&self, alternative: &Alternative) -> Result<Option<Vec<u8>>, UnpackError> {
+        let Some((place, name)) = self.parent_of(alternative.link, Missing::Report)? else { return Ok(None) };
         let failed = |error: Errno| self.error("make the link", alternative.link.as_bytes(), error);
         match fstatat(&place.fd, alternative.target, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(_) => {}
-            Err(Errno::ENOENT) => return Ok(false),
+            Err(Errno::ENOENT) => return Ok(None),
             Err(error) => return Err(failed(error)),
         }
         match symlinkat(alternative.target, &place.fd, name.as_slice()) {
             Ok(()) => {}
-            Err(Errno::EEXIST) => return Ok(false),
+            Err(Errno::EEXIST) => return Ok(None),
             Err(error) => return Err(failed(error)),
         }
         utimensat(&place.fd, name.as_slice(), &EPOCH, &EPOCH, UtimensatFlags::NoFollowSymlink)
             .map_err(failed)?;
-        Ok(true)
+        Ok(Some(place.path))
     }
 }

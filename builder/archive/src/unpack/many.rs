@@ -61,6 +61,7 @@ pub fn unpack_tree(
         total.add(&stats);
     }
     total.replaced = claims.settle(&tree)?;
+    tree.set_directory(b"", Some(0o755), 0)?;
     Ok(total)
 }
 
