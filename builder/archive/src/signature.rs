@@ -29,7 +29,7 @@ use std::io::Cursor;
 use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType};
-use pgp::types::{KeyDetails, VerifyingKey};
+use pgp::types::{KeyDetails, Tag, VerifyingKey};
 
 use crate::date::Timestamp;
 use crate::index::Release;
@@ -184,14 +184,8 @@ impl Keyring {
 
 /// Whether `key` or one of its signing subkeys made the signature, at a time when it could.
 fn signs(key: &SignedPublicKey, signature: &Signature, text: &str, made: u64) -> bool {
-    if !key.details.revocation_signatures.is_empty() || key.details.verify_bindings(&key.primary_key).is_err()
-    {
-        return false;
-    }
-    let own =
-        key.details.users.iter().flat_map(|user| &user.signatures).chain(&key.details.direct_signatures);
-    let own: Vec<_> = own.filter(|own| issued_by(own, &key.primary_key)).collect();
-    if !alive(&key.primary_key, &own, made) {
+    let own = self_signatures(key);
+    if !key.details.revocation_signatures.is_empty() || !alive(&key.primary_key, &own, made) {
         return false;
     }
     if verifies(signature, &key.primary_key, text) {
@@ -206,6 +200,17 @@ fn signs(key: &SignedPublicKey, signature: &Signature, text: &str, made: u64) ->
             && verifies(signature, &subkey.key, text)
             && subkey.verify_bindings(&key.primary_key).is_ok()
     })
+}
+
+/// The signatures with which a key says what it is for and how long. Others may have certified the key as well: the
+/// archive's keys vouch for each other, and that is not needed here.
+fn self_signatures(key: &SignedPublicKey) -> Vec<&Signature> {
+    let users = key.details.users.iter().flat_map(|user| user.signatures.iter().map(move |own| (user, own)));
+    let own = users.filter(|(user, own)| {
+        let certified = || own.verify_certification(&key.primary_key, Tag::UserId, &user.id).is_ok();
+        issued_by(own, &key.primary_key) && certified()
+    });
+    own.map(|(_, own)| own).collect()
 }
 
 fn verifies(signature: &Signature, key: &impl VerifyingKey, text: &str) -> bool {
@@ -226,7 +231,7 @@ fn alive(key: &impl KeyDetails, bindings: &[&Signature], made: u64) -> bool {
     let lasts = newest
         .and_then(|binding| binding.key_expiration_time())
         .map_or(0, |lasts| u64::from(lasts.as_secs()));
-    born <= made && (lasts == 0 || made <= born + lasts)
+    newest.is_some() && born <= made && (lasts == 0 || made <= born + lasts)
 }
 
 fn issuer(signature: &Signature) -> String {
