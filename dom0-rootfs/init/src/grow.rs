@@ -6,18 +6,21 @@
 //!   MBR | header | entries |  … partitions …  | state ->        … free …      | entries | header
 //!   1 write entries and header at the very end of the disk, flush   cut: the old table is untouched
 //!   2 write entries and header at the start, flush                  cut: the one at the end is whole (firmware mends)
-//!   3 partx tells the kernel the new length of this one partition   cut: the next boot reads the new table
+//!   3 the kernel reads the table anew                               cut: so it does at the next boot
 //! ```
 //! A disk image that was written to a longer disk has its backup table in the middle, where nobody looks for it;
 //! step 1 comes first so that step 2 is never without a backup that firmware and kernel find (last sector).
 //!
-//! It happens after a slot on this disk has been recognised and before it is opened. `partx --update` (BLKPG)
-//! changes one partition and leaves its neighbours alone even when they are in use; reading the whole table anew
-//! (`blockdev --rereadpt`) would be refused then, and would take all nodes away for a moment.
+//! It happens after a slot on this disk has been recognised and before it is opened, so that nothing on the disk
+//! is in use and `blockdev --rereadpt` is granted; the nodes are there again when it returns. If it is refused
+//! after all, this boot makes its file system as short as the partition was, and the next one grows it.
+//! `partx --update` (util-linux 2.41) would work beside partitions in use, but after it the kernel no longer
+//! knows the partition's GPT name; `resizepart` is not in Debian's package.
 //!
 //! The new table is made by the `gpt` crate over a layer that collects its writes (the crate itself writes both
 //! tables interleaved); what is collected is then compared with what may change, and written in this order.
-//! Left out: making a state partition where the table has none, and growing one that has a file system.
+//! Left out: the disk's length in the protective MBR, which neither firmware nor kernel compares; making a state
+//! partition where the table has none; growing one that has a file system already.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -52,12 +55,13 @@ pub fn grow(disk: &Path, sector: u32) -> Result<bool, InitError> {
     // No create, no truncate; the kernel refuses nothing here, so this is the place to be careful.
     let mut device = fs_err::OpenOptions::new().read(true).write(true).open(disk)?.into_parts().0;
     let length = Bytes::new(device.seek(SeekFrom::End(0))?);
-    let Some((number, table)) = plan(&device, disk, length, sector)? else { return Ok(false) };
+    let Some((_, table)) = plan(&device, disk, length, sector)? else { return Ok(false) };
     write_all(&device, &table.backup)?; // cut: the old table is untouched
     device.sync_all()?;
     write_all(&device, &table.primary)?; // cut: the backup just written is whole
     device.sync_all()?; // cut: the new table holds
-    Tool::Partx.run().arg("--update").arg("--nr").arg(number.to_string()).arg(disk).done()?;
+    drop(device);
+    Tool::Blockdev.run().arg("--rereadpt").arg(disk).done()?;
     Ok(true)
 }
 
@@ -65,7 +69,7 @@ fn write_all(device: &File, writes: &[(u64, Vec<u8>)]) -> io::Result<()> {
     writes.iter().try_for_each(|(at, bytes)| device.write_all_at(bytes, *at))
 }
 
-/// What to write, and which partition changes; nothing if it is long enough.
+/// Which partition changes and what to write; nothing if it is long enough.
 fn plan(
     device: &File,
     disk: &Path,

@@ -5,7 +5,7 @@
 //! dependencies follow from `modules.dep`.
 //!
 //! Everything that would need an `ioctl` of our own is left to a small program instead: `losetup` for loop
-//! devices, `partx` for telling the kernel about a changed partition, `ip` for addresses, `veritysetup` for the
+//! devices, `blockdev` for having the kernel read a changed partition table, `ip` for addresses, `veritysetup` for the
 //! device mapper. None of them is a shell, and none is run with text that came from outside except as one whole
 //! argument.
 
@@ -22,8 +22,8 @@ pub enum Tool {
     Modprobe,
     /// Makes the pair of files on a medium into block devices.
     Losetup,
-    /// Tells the kernel about a partition that grew, while its neighbours are in use.
-    Partx,
+    /// Has the kernel read a partition table that was changed.
+    Blockdev,
     /// Makes the state partition's file system, at first boot only.
     MkfsExt4,
     /// Mends the state partition's file system.
@@ -42,7 +42,7 @@ impl Tool {
         Self::Veritysetup,
         Self::Modprobe,
         Self::Losetup,
-        Self::Partx,
+        Self::Blockdev,
         Self::MkfsExt4,
         Self::E2fsck,
         Self::Resize2fs,
@@ -56,7 +56,7 @@ impl Tool {
             Self::Veritysetup => "/usr/sbin/veritysetup",
             Self::Modprobe => "/usr/sbin/modprobe",
             Self::Losetup => "/usr/sbin/losetup",
-            Self::Partx => "/usr/bin/partx",
+            Self::Blockdev => "/usr/sbin/blockdev",
             Self::MkfsExt4 => "/usr/sbin/mkfs.ext4",
             Self::E2fsck => "/usr/sbin/e2fsck",
             Self::Resize2fs => "/usr/sbin/resize2fs",
@@ -71,7 +71,7 @@ impl Tool {
             Self::Veritysetup => "cryptsetup-bin",
             Self::Modprobe => "kmod",
             Self::Losetup => "mount",
-            Self::Partx => "util-linux",
+            Self::Blockdev => "util-linux",
             Self::MkfsExt4 | Self::E2fsck | Self::Resize2fs => "e2fsprogs",
             Self::Cp => "coreutils",
             Self::Ip => "iproute2",
@@ -89,7 +89,7 @@ pub const PROGRAMS: &[&str] = &[
     Tool::Veritysetup.path(),
     Tool::Modprobe.path(),
     Tool::Losetup.path(),
-    Tool::Partx.path(),
+    Tool::Blockdev.path(),
     Tool::MkfsExt4.path(),
     Tool::E2fsck.path(),
     Tool::Resize2fs.path(),

@@ -16,8 +16,7 @@
 //!
 //! An old disk that is written anew has to have the start of the partition wiped by whoever writes it.
 
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
@@ -189,13 +188,14 @@ fn mount_partition(disk: &Disk, sys: &Path) -> Result<PathBuf, InitError> {
 }
 
 fn look(node: &Path) -> Result<Content, InitError> {
-    let mut device = fs_err::File::open(node)?;
+    let device = fs_err::File::open(node)?;
+    let device = device.file();
     let mut head = [0; 4096];
-    device.read_exact(&mut head)?;
-    let mut backup = Vec::new();
-    device.seek(SeekFrom::Start(BACKUP.get()))?;
-    device.take(4096).read_to_end(&mut backup)?;
-    Ok(content(&head, &backup))
+    device.read_exact_at(&mut head, 0)?;
+    let mut backup = [0; 4096];
+    // A short partition has no such place, and a block that cannot be read holds nothing to go by.
+    let backup = if device.read_exact_at(&mut backup, BACKUP.get()).is_ok() { &backup[..] } else { &[] };
+    Ok(content(&head, backup))
 }
 
 /// Blocks of 4 KiB whatever the length, because [`BACKUP`] counts on it. No discard: it can take minutes.
