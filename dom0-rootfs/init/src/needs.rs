@@ -192,7 +192,6 @@ pub const MODULES: &[&str] = &[
     "vmxnet3",
     "8139cp",
     "xen_netfront",
-    "af_packet",
 ];
 
 /// Firmware files that some of [`MODULES`] cannot do without for plain disk or network access, as patterns
