@@ -38,7 +38,7 @@ pub struct BootFacts {
     pub version: Version,
     /// The state partition, `tmpfs`, or `tmpfs (damaged: …)` if a disk's state cannot be used.
     pub state: String,
-    /// Nothing has claimed this state yet: the seed may be honoured.
+    /// Nothing has claimed this state yet: the seed may be honoured. Never true for a state that is damaged.
     pub first_boot: bool,
     /// The boot entry that the loader started, if it said so.
     pub entry: Option<String>,

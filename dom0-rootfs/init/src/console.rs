@@ -13,7 +13,7 @@ const PREFIX: &str = "xenolith-init";
 pub fn say(line: impl fmt::Display) {
     let line = one_line(&line.to_string());
     note(&line);
-    if write("/dev/console", &format!("{PREFIX}: {line}\r\n")).is_err() {
+    if write("/dev/console", &format!("{PREFIX}: {line}\n")).is_err() {
         eprintln!("{PREFIX}: {line}");
     }
 }

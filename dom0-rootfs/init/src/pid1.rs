@@ -96,9 +96,7 @@ fn report(search: &Search, disks: &[blocks::Disk]) {
 
 /// Only a slot on a disk keeps state; whatever came from a medium leaves no trace on the machine.
 fn mount_state(root: &Root) -> Result<State, InitError> {
-    let disks = blocks::disks(Path::new(SYS));
-    let disk =
-        disks.iter().find(|disk| root.medium == Medium::Disk && root.disk.as_ref() == Some(&disk.name));
+    let disk = root.disk.as_deref().filter(|_| root.medium == Medium::Disk);
     state::mount(disk, Path::new(SYS))
 }
 
@@ -112,7 +110,7 @@ fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> R
         root_hash: cmdline.root_hash,
         version: cmdline.version,
         state: state.describe(),
-        first_boot: state::is_first_boot(Path::new(state::STATE)),
+        first_boot: state::is_first_boot(state, Path::new(state::STATE)),
         entry: loader.entry,
     };
     // Nobody reads it before the system runs, so there is no need for a rename.

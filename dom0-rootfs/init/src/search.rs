@@ -6,7 +6,8 @@
 //!                       (loader on an optical medium, in RAM or on the network: optical and RAM disks)
 //!   after a grace       slots on other disks, then media on other disks, each in the order of disk names
 //!   after NETWORK       the network, again and again with a pause
-//!   after DEADLINE      nothing: report what was refused and why, fail the boot
+//!   after DEADLINE      nothing: report what was refused and why, fail the boot; sooner (HERE_DEADLINE) if the
+//!                       loader's disk is there, since waiting does not mend it and the other slot can boot
 //! ```
 //! All media carry the same signed boot file, so "installed host or installer" is decided here. A USB stick must
 //! not start the host that is installed on a faster disk just because that disk was there first, and the other
@@ -47,6 +48,8 @@ pub const NETWORK_GRACE: Duration = Duration::from_secs(20);
 pub const NETWORK_PAUSE: Duration = Duration::from_secs(10);
 /// When the search ends. Generous: emulated and slow machines take four times as long as others.
 pub const DEADLINE: Duration = Duration::from_secs(300);
+/// When the search ends if the disk that the loader came from is there and has nothing: the other slot waits.
+pub const HERE_DEADLINE: Duration = Duration::from_secs(120);
 /// How often one candidate is tried at most, however often its disk says that it changed.
 pub const ATTEMPTS: u32 = 5;
 
@@ -147,15 +150,16 @@ impl Search {
 
     /// The next step, given the disks of this moment.
     pub fn next(&mut self, disks: &[Disk], now: Duration) -> Step {
-        if now >= DEADLINE {
-            return Step::GiveUp;
-        }
         if self.origin_seen.is_none() && disks.iter().any(|disk| self.is_origin(disk)) {
             self.origin_seen = Some(now);
         }
+        let deadline = self.deadline();
+        if now >= deadline {
+            return Step::GiveUp;
+        }
         let open = self.open(disks);
         let near_is_open = open.iter().any(|(tier, _)| *tier == Tier::Origin);
-        let mut until = DEADLINE;
+        let mut until = deadline;
         for (tier, candidate) in open {
             let from = self.opens_at(tier, near_is_open);
             if now >= from {
@@ -237,6 +241,14 @@ impl Search {
             (Tier::Origin, _) | (Tier::Slot, Origin::Unknown) => Duration::ZERO,
             (Tier::Medium, Origin::Unknown) => UNKNOWN_GRACE,
             (Tier::Slot | Tier::Medium, Origin::Partition(_) | Origin::NotAPartition) => elsewhere,
+        }
+    }
+
+    /// A partition that is seen says for sure that its disk is the one; an optical drive only may be.
+    fn deadline(&self) -> Duration {
+        match (self.origin, self.origin_seen) {
+            (Origin::Partition(_), Some(seen)) => (seen + NETWORK).clamp(HERE_DEADLINE, DEADLINE),
+            (Origin::Partition(_) | Origin::NotAPartition | Origin::Unknown, _) => DEADLINE,
         }
     }
 

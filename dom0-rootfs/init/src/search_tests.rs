@@ -158,6 +158,19 @@ fn with_nothing_there_the_network_is_asked_and_then_it_ends() {
 }
 
 #[test]
+fn a_slot_that_is_broken_on_the_loaders_own_disk_ends_the_search_sooner() {
+    let disks = machine(&[installed("vda", ESP_1)]);
+    let mut search = Search::new(FROM_1);
+    tried(&mut search, &disks, seconds(5));
+    assert_eq!(tried(&mut search, &disks, NETWORK), ["network"]);
+    assert!(matches!(search.next(&disks, HERE_DEADLINE - seconds(1)), Step::Try(Candidate::Network)));
+    assert_eq!(search.next(&disks, HERE_DEADLINE), Step::GiveUp);
+    let mut elsewhere = Search::new(FROM_2);
+    tried(&mut elsewhere, &disks, HERE_DEADLINE);
+    assert_ne!(elsewhere.next(&disks, HERE_DEADLINE), Step::GiveUp, "its disk may still come");
+}
+
+#[test]
 fn a_loader_from_the_network_asks_the_network_sooner() {
     let mut search = Search::new(Origin::NotAPartition);
     assert_eq!(search.next(&[], seconds(0)), Step::Wait { until: NETWORK_GRACE });

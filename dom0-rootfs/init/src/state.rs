@@ -118,17 +118,15 @@ pub fn make_room(disk: &Disk) {
     }
 }
 
-/// Mounts the state: the partition of `disk`, or RAM.
+/// Mounts the state: the partition of the disk with this kernel name, or RAM where none is to be used.
 ///
 /// # Errors
 /// Only if not even RAM can be mounted.
-pub fn mount(disk: Option<&Disk>, sys: &Path) -> Result<State, InitError> {
-    let state = match disk {
+pub fn mount(disk: Option<&str>, sys: &Path) -> Result<State, InitError> {
+    let state = match disk.map(|disk| mount_partition(disk, sys)) {
         None => State::Memory,
-        Some(disk) => match mount_partition(disk, sys) {
-            Ok(node) => State::Partition(node),
-            Err(error) => State::Damaged(error.line()),
-        },
+        Some(Ok(node)) => State::Partition(node),
+        Some(Err(error)) => State::Damaged(error.line()),
     };
     if let State::Damaged(why) = &state {
         alarm(format_args!("STATE NOT USED, everything is lost at power-off: {why}"));
@@ -141,12 +139,18 @@ pub fn mount(disk: Option<&Disk>, sys: &Path) -> Result<State, InitError> {
     Ok(state)
 }
 
-/// Whether nothing has claimed the mounted state.
-pub fn is_first_boot(state: &Path) -> bool {
-    !state.join(CLAIMED).exists()
+/// Whether nothing has claimed this state, mounted at `at`. A host whose state cannot be read may have been claimed
+/// long ago, so a seed must not take it over: that counts as claimed.
+pub fn is_first_boot(state: &State, at: &Path) -> bool {
+    match state {
+        State::Partition(_) | State::Memory => !at.join(CLAIMED).exists(),
+        State::Damaged(_) => false,
+    }
 }
 
-fn mount_partition(disk: &Disk, sys: &Path) -> Result<PathBuf, InitError> {
+fn mount_partition(disk: &str, sys: &Path) -> Result<PathBuf, InitError> {
+    let disk = blocks::disks(sys).into_iter().find(|found| found.name == disk);
+    let disk = disk.ok_or(InitError::Refused("the disk of the root is gone"))?;
     let label = Role::State.label();
     let partition =
         disk.labelled(label).ok_or(InitError::Refused("the disk has no partition named xenolith-state"))?;
@@ -169,15 +173,12 @@ fn mount_partition(disk: &Disk, sys: &Path) -> Result<PathBuf, InitError> {
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount_new(&node, STATE, "ext4", flags, "errors=remount-ro")?;
-    if let Content::Ext4(length) = content {
-        // The partition's length of this moment: it may have been changed since the disk was read.
-        let now = blocks::disks(sys).into_iter().find(|now| now.name == disk.name);
-        let room = now.as_ref().and_then(|now| now.labelled(label)).map(|partition| partition.size);
-        if room.and_then(|room| room.checked_sub(length)).is_some_and(|more| more >= WORTH_GROWING) {
-            say(format_args!("growing the state file system on {}", node.display()));
-            if let Err(error) = Tool::Resize2fs.run().arg(&node).done() {
-                alarm(format_args!("the state file system stays as long as it is: {error}"));
-            }
+    if let Content::Ext4(length) = content
+        && partition.size.checked_sub(length).is_some_and(|more| more >= WORTH_GROWING)
+    {
+        say(format_args!("growing the state file system on {}", node.display()));
+        if let Err(error) = Tool::Resize2fs.run().arg(&node).done() {
+            alarm(format_args!("the state file system stays as long as it is: {error}"));
         }
     }
     if let Err(error) = fs_err::set_permissions(STATE, std::fs::Permissions::from_mode(0o755)) {
@@ -280,9 +281,10 @@ mod tests {
     #[test]
     fn a_claimed_state_is_no_first_boot() {
         let state = tempfile::tempdir().unwrap();
-        assert!(is_first_boot(state.path()));
+        assert!(is_first_boot(&State::Memory, state.path()));
+        assert!(!is_first_boot(&State::Damaged(String::new()), state.path()), "nobody knows, so no seed");
         fs_err::write(state.path().join(CLAIMED), "").unwrap();
-        assert!(!is_first_boot(state.path()));
+        assert!(!is_first_boot(&State::Partition("/dev/vda7".into()), state.path()));
     }
 
     proptest::proptest! {
