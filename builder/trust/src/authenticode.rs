@@ -7,8 +7,8 @@
 //! PE file ─ headers, sections (without checksum, without the table's own entry) ──SHA-256──▶ image digest
 //!         └ certificate table: WIN_CERTIFICATE ▶ PKCS#7 ▶ SpcIndirectData { image digest } + attributes ▶ signature
 //! ```
-//! Which bytes count for the image digest, and where the table goes, is `xenolith-bootfile`'s business. Several signatures may
-//! stand in the table; one that holds and is trusted is enough, as for firmware. Left out: time stamps by a third party
+//! Which bytes count for the image digest, and where the table goes, is `xenolith-bootfile`'s business. Other people's
+//! programs may carry several signatures; one that holds and is trusted is enough, as for firmware. Left out: time stamps by a third party
 //! (firmware ignores them), page hashes, digests other than SHA-256, and revocation (dbx), which is firmware's alone.
 //! Source: Microsoft, "Windows Authenticode Portable Executable Signature Format", 2008; UEFI 2.10 §32.2.
 
@@ -16,6 +16,7 @@ use der::asn1::{BitString, BmpString, ObjectIdentifier, OctetString};
 use der::{Any, Choice, Sequence};
 use serde::{Serialize, Serializer};
 use spki::AlgorithmIdentifierOwned;
+use xenolith_bootfile::{attach_signature, authenticode_digest};
 
 use crate::TrustError;
 use crate::cert::{Cert, Fingerprint};
@@ -43,14 +44,14 @@ fn as_hex<S: Serializer>(digest: &[u8; 32], serializer: S) -> Result<S::Ok, S::E
     serializer.serialize_str(&hex::encode(digest))
 }
 
-/// Signs `pe`; a signature it already had is kept, as firmware accepts any of several.
+/// Signs `pe`. One that is signed by somebody else has to be stripped first: whose word counts should be no accident.
 ///
 /// # Errors
-/// [`TrustError::Image`] if `pe` is no PE file, [`TrustError::Signature`] if the key does not sign.
+/// [`TrustError::Image`] if `pe` is no PE file or signed already, [`TrustError::Signature`] if the key does not sign.
 pub fn sign_pe(pe: &[u8], signer: &Signer) -> Result<Vec<u8>, TrustError> {
-    let digest = crate::pe::authenticode_digest(pe).map_err(TrustError::Image)?;
+    let digest = authenticode_digest(pe).map_err(TrustError::Image)?;
     let pkcs7 = sign_digest(&digest, signer).map_err(TrustError::Signature)?;
-    crate::pe::attach_signature(pe, &pkcs7).map_err(TrustError::Image)
+    attach_signature(pe, &pkcs7).map_err(TrustError::Image)
 }
 
 /// The PKCS#7 structure over an Authenticode digest, without a PE file at hand.
@@ -66,9 +67,11 @@ pub(crate) fn sign_digest(digest: &[u8; 32], signer: &Signer) -> Result<Vec<u8>,
 /// [`TrustError::Unsigned`] without any, [`TrustError::Changed`] if the program is not what was signed, else why a signature
 /// does not hold.
 pub fn read_signatures(pe: &[u8]) -> Result<Vec<SignatureInfo>, TrustError> {
-    let digest = crate::pe::authenticode_digest(pe).map_err(TrustError::Image)?;
-    let signatures = table_entries(pe)?;
-    signatures.into_iter().map(|der| Ok(info(&check(der, digest)?, digest, None))).collect()
+    let digest = authenticode_digest(pe).map_err(TrustError::Image)?;
+    signatures(pe)?
+        .into_iter()
+        .map(|der| Ok(info(&check(without_padding(der), digest)?, digest, None)))
+        .collect()
 }
 
 /// The first signature of `pe` that holds and that one of `trusted` made or vouches for.
@@ -76,10 +79,10 @@ pub fn read_signatures(pe: &[u8]) -> Result<Vec<SignatureInfo>, TrustError> {
 /// # Errors
 /// As [`read_signatures`]; [`TrustError::Untrusted`] if signatures hold but their signers are strangers.
 pub fn verify_pe(pe: &[u8], trusted: &[Cert]) -> Result<SignatureInfo, TrustError> {
-    let digest = crate::pe::authenticode_digest(pe).map_err(TrustError::Image)?;
+    let digest = authenticode_digest(pe).map_err(TrustError::Image)?;
     let mut refusal = TrustError::Unsigned;
-    for der in table_entries(pe)? {
-        match check(der, digest) {
+    for der in signatures(pe)? {
+        match check(without_padding(der), digest) {
             Err(error) => refusal = error,
             Ok(checked) => match voucher(&checked, trusted) {
                 Some(cert) => return Ok(info(&checked, digest, Some(cert))),
@@ -133,38 +136,10 @@ fn info(checked: &pkcs7::Checked, digest: [u8; 32], trusted_by: Option<&Cert>) -
     }
 }
 
-/// The PKCS#7 structures in the certificate table, in order.
-///
-/// Each is a WIN_CERTIFICATE: length with header (u32), revision 0x0200 (u16), type 2 = PKCS#7 (u16), then DER; the next one
-/// starts at the next multiple of 8 (PE/COFF specification, "The Attribute Certificate Table").
-fn table_entries(pe: &[u8]) -> Result<Vec<&[u8]>, TrustError> {
-    let damaged = || TrustError::Table;
-    let mut rest = table(pe).ok_or_else(damaged)?;
-    let mut found = Vec::new();
-    while rest.len() >= 8 {
-        let length = usize::try_from(u32_at(rest, 0).ok_or_else(damaged)?).map_err(|_| damaged())?;
-        let body = rest.get(8..length).ok_or_else(damaged)?;
-        if rest[4..8] == [0x00, 0x02, 0x02, 0x00] {
-            found.push(without_padding(body));
-        }
-        rest = rest.get(length.next_multiple_of(8)..).unwrap_or_default();
-    }
+/// The PKCS#7 structures in the certificate table, in order, at least one.
+fn signatures(pe: &[u8]) -> Result<Vec<&[u8]>, TrustError> {
+    let found = xenolith_bootfile::inspect(pe).map_err(TrustError::Image)?.signatures;
     if found.is_empty() { Err(TrustError::Unsigned) } else { Ok(found) }
-}
-
-/// The certificate table, empty if there is none; `None` if it does not end where the file ends, as no digest would cover
-/// what comes after it.
-fn table(pe: &[u8]) -> Option<&[u8]> {
-    let coff = usize::try_from(u32_at(pe, 0x3c)?).ok()?;
-    // 4 bytes of magic and 20 of COFF header; data directory 4 is 112 + 4 × 8 bytes into a PE32+ optional header.
-    let entry = coff.checked_add(24 + 112 + 4 * 8)?;
-    let start = usize::try_from(u32_at(pe, entry)?).ok()?;
-    let length = usize::try_from(u32_at(pe, entry + 4)?).ok()?;
-    if length == 0 { Some(&[]) } else { pe.get(start..).filter(|table| table.len() == length) }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes)
 }
 
 /// Some signers count the padding into the length; DER knows its own.

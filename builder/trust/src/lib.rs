@@ -16,7 +16,6 @@ pub mod cert;
 pub mod dsse;
 pub mod enrol;
 pub mod keys;
-mod pe;
 mod pkcs7;
 pub mod provenance;
 pub mod secret;
@@ -42,10 +41,7 @@ pub use signer::{Signer, SignerError};
 pub enum TrustError {
     /// The bytes are no PE file that can be signed.
     #[error("this is not an EFI program that can be signed or checked")]
-    Image(#[source] crate::pe::PeError),
-    /// The PE file's certificate table is damaged.
-    #[error("the program's certificate table is damaged")]
-    Table,
+    Image(#[source] xenolith_bootfile::PeError),
     /// There is no signature.
     #[error("the program is not signed")]
     Unsigned,
@@ -71,4 +67,16 @@ pub enum TrustError {
     /// The key to sign with is not at hand.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+impl TrustError {
+    /// What the user can do about it, if we know.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key(error) => error.hint(),
+            Self::Signature(Pkcs7Error::Sign(error)) => error.hint(),
+            Self::Unsigned | Self::Changed { .. } | Self::Untrusted { .. } => None,
+            Self::Image(_) | Self::Signature(_) => None,
+        }
+    }
 }

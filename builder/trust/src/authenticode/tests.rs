@@ -1,6 +1,10 @@
 use super::*;
 use crate::testing::{development_keys, outline, tiny_pe};
 
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes)
+}
+
 fn db() -> Vec<Cert> {
     vec![development_keys().db().certificate().clone()]
 }
@@ -85,10 +89,30 @@ fn unsigned_foreign_and_damaged_programs_are_refused() {
 }
 
 #[test]
+fn a_program_is_not_signed_twice() {
+    let error = development_keys().sign_pe(&signed()).unwrap_err();
+    assert!(matches!(error, TrustError::Image(xenolith_bootfile::PeError::Signed)), "{error:?}");
+}
+
+/// As other signers leave it: a second entry in the table.
+fn with_second_signature(mut pe: Vec<u8>, der: &[u8]) -> Vec<u8> {
+    let length = u32::try_from((8 + der.len()).next_multiple_of(8)).unwrap();
+    pe.extend(length.to_le_bytes());
+    pe.extend([0x00, 0x02, 0x02, 0x00]);
+    pe.extend(der);
+    pe.resize(pe.len().next_multiple_of(8), 0);
+    let size = u32_at(&pe, 0xec).unwrap() + length;
+    pe[0xec..0xf0].copy_from_slice(&size.to_le_bytes());
+    pe
+}
+
+#[test]
 fn one_good_signature_among_several_is_enough() {
     let keys = development_keys();
-    let foreign_first = sign_pe(&tiny_pe(), keys.kek().signer().unwrap()).unwrap();
-    let both = sign_pe(&foreign_first, keys.db().signer().unwrap()).unwrap();
+    let foreign = sign_pe(&tiny_pe(), keys.kek().signer().unwrap()).unwrap();
+    let digest = authenticode_digest(&tiny_pe()).unwrap();
+    let ours = sign_digest(&digest, keys.db().signer().unwrap()).unwrap();
+    let both = with_second_signature(foreign, &ours);
     assert_eq!(verify_pe(&both, &db()).unwrap().fingerprint, db()[0].fingerprint());
     assert_eq!(read_signatures(&both).unwrap().len(), 2);
 }
@@ -96,9 +120,9 @@ fn one_good_signature_among_several_is_enough() {
 #[test]
 fn a_signature_for_a_variable_is_none_for_a_program() {
     let keys = development_keys();
-    let digest = crate::pe::authenticode_digest(&tiny_pe()).unwrap();
+    let digest = authenticode_digest(&tiny_pe()).unwrap();
     let bare = pkcs7::sign_detached(keys.db().signer().unwrap(), &digest).unwrap();
-    let pe = crate::pe::attach_signature(&tiny_pe(), &bare).unwrap();
+    let pe = attach_signature(&tiny_pe(), &bare).unwrap();
     assert!(matches!(verify_pe(&pe, &db()), Err(TrustError::Signature(Pkcs7Error::Parse(_)))));
 }
 
@@ -106,7 +130,7 @@ fn a_signature_for_a_variable_is_none_for_a_program() {
 fn a_signature_moved_to_another_program_is_refused() {
     let digest = [0x11; 32];
     let der = sign_digest(&digest, development_keys().db().signer().unwrap()).unwrap();
-    let pe = crate::pe::attach_signature(&tiny_pe(), &der).unwrap();
+    let pe = attach_signature(&tiny_pe(), &der).unwrap();
     assert!(matches!(verify_pe(&pe, &db()), Err(TrustError::Changed { .. })));
 }
 
