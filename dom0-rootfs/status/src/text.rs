@@ -1,0 +1,157 @@
+//! The report for people, for the screen, and as the one line that says a host is ready.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::report::{Report, Switch, Verity, Xen};
+
+/// An address of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The network interface.
+    pub interface: String,
+    /// The address.
+    pub ip: IpAddr,
+}
+
+/// The report as a table, one fact a line.
+pub fn text(report: &Report) -> String {
+    let mut out = format!("{}\n", title(report));
+    rows(report, &mut out);
+    for unread in &report.unread {
+        row(&mut out, "not read", &format!("{}: {}", unread.fact, unread.because));
+    }
+    out
+}
+
+/// The screen in place of a login prompt. No colours and no clearing: whoever shows it decides.
+pub fn console(report: &Report, host_name: &str, addresses: &[Address], ssh: bool) -> String {
+    let mut out = format!("\n{} on {host_name}\n\n", title(report));
+    rows(report, &mut out);
+    let shown: Vec<String> = addresses.iter().map(|a| format!("{} ({})", a.ip, a.interface)).collect();
+    row(&mut out, "addresses", &if shown.is_empty() { "none yet".to_owned() } else { shown.join(", ") });
+    out.push('\n');
+    match (ssh, addresses.first()) {
+        (true, Some(address)) => {
+            let _ = writeln!(out, "Nobody logs in here. With a key: ssh root@{}", address.ip);
+        }
+        (true, None) => out.push_str("Nobody logs in here. SSH waits for an address.\n"),
+        (false, _) => out.push_str(
+            "Nobody logs in here, and SSH is off: no key was given at first boot.\n\
+             A volume labelled XENOLITH with a seed.toml brings one.\n",
+        ),
+    }
+    out
+}
+
+/// `xenolith: ready version=… slot=… medium=…`. The form is an interface.
+pub fn ready(report: &Report) -> String {
+    let version = report.image.version.as_deref().unwrap_or("unknown");
+    let slot =
+        report.boot.as_ref().and_then(|boot| boot.slot).map_or("none".to_owned(), |slot| slot.to_string());
+    let medium = report.boot.as_ref().map_or("unknown".to_owned(), |boot| boot.medium.to_string());
+    format!("xenolith: ready version={version} slot={slot} medium={medium}")
+}
+
+fn title(report: &Report) -> String {
+    let image = &report.image;
+    let version = image.version.as_deref().unwrap_or("(version unknown)");
+    let mut title = match &image.name {
+        Some(name) if name.contains(version) => name.clone(),
+        Some(name) => format!("{name} {version}"),
+        None => format!("Xenolith {version}"),
+    };
+    if let Some(build) = &image.build_id {
+        let _ = write!(title, " (build {build})");
+    }
+    title
+}
+
+fn rows(report: &Report, out: &mut String) {
+    let health = if report.health.good { "good" } else { "NOT GOOD" };
+    row(out, "health", health);
+    for problem in &report.health.problems {
+        row(out, "", problem);
+    }
+    for warning in &report.health.warnings {
+        row(out, "", &format!("warning: {warning}"));
+    }
+    boot_rows(report, out);
+    row(out, "root", verity(report.root.verity));
+    let hash =
+        |hash: Option<xenolith_layout::RootHash>| hash.map_or("unknown".to_owned(), |hash| hash.to_string());
+    if report.root.hash_as_booted == report.root.hash_as_verified {
+        row(out, "root hash", &hash(report.root.hash_as_verified));
+    } else {
+        row(out, "  as booted", &hash(report.root.hash_as_booted));
+        row(out, "  as verified", &hash(report.root.hash_as_verified));
+    }
+    row(out, "Secure Boot", &secure_boot(report));
+    match &report.xen {
+        Some(xen) => xen_rows(xen, out),
+        None => row(out, "Xen", "none"),
+    }
+}
+
+fn boot_rows(report: &Report, out: &mut String) {
+    if let Some(revision) = &report.image.revision {
+        row(out, "revision", revision);
+    }
+    let Some(boot) = &report.boot else { return row(out, "booted from", "unknown") };
+    let medium = match &boot.disk {
+        Some(disk) => format!("{} ({disk})", boot.medium),
+        None => boot.medium.to_string(),
+    };
+    row(out, "booted from", &medium);
+    if let Some(slot) = boot.slot {
+        row(out, "slot", &slot.to_string());
+    }
+    if let Some(entry) = &boot.entry {
+        let tries = boot.tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
+        row(out, "boot entry", &format!("{entry}{tries}"));
+    }
+    row(out, "state", &boot.state);
+}
+
+fn xen_rows(xen: &Xen, out: &mut String) {
+    let by = xen.compiled_by.as_ref().map(|by| format!(", compiled by {by}")).unwrap_or_default();
+    row(out, "Xen", &format!("{}{by}", xen.version));
+    if let (Some(total), Some(free)) = (xen.total_memory, xen.free_memory) {
+        row(out, "memory", &format!("{} MiB, {} MiB of it free", total >> 20, free >> 20));
+    }
+    if let Some(domains) = xen.domains {
+        row(out, "domains", &domains.to_string());
+    }
+}
+
+fn verity(state: Verity) -> &'static str {
+    match state {
+        Verity::Good => "read-only, every block verified",
+        Verity::Corrupted => "CORRUPTED",
+        Verity::Absent => "NOT VERIFIED",
+        Verity::Unknown => "unknown",
+    }
+}
+
+fn secure_boot(report: &Report) -> String {
+    let firmware = &report.firmware;
+    let mut text = match firmware.secure_boot {
+        Switch::On => "on",
+        Switch::Off => "off",
+        Switch::Absent => "not on this machine (no UEFI)",
+        Switch::Unknown => "unknown",
+    }
+    .to_owned();
+    if firmware.setup_mode == Switch::On {
+        text.push_str(", setup mode: anybody can enrol keys");
+    }
+    if let Some(lockdown) = &firmware.lockdown {
+        let _ = write!(text, ", kernel lockdown {lockdown}");
+    }
+    text
+}
+
+/// `  name          value`; the values start in column 16, so that a root hash ends in column 80.
+fn row(out: &mut String, name: &str, value: &str) {
+    let _ = writeln!(out, "  {name:<14}{value}");
+}

@@ -1,0 +1,86 @@
+//! Whole reports from recorded hosts: each folder of `tests/fixtures` is one, with its files and what its programs said.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use xenolith_status::{Address, Host, Recorded, Report, Xen, console, gather, ready, text};
+
+fn look_at(name: &str, asked: Option<Result<Xen, String>>) -> Report {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let programs = Recorded(folder.join("programs"));
+    gather(&Host { root: &folder.join("root"), programs: &programs }, asked)
+}
+
+fn json(report: &Report) -> String {
+    // Errors name files, whose folder is another one in each checkout.
+    serde_json::to_string_pretty(report).unwrap().replace(env!("CARGO_MANIFEST_DIR"), "…")
+}
+
+fn plain(report: &Report) -> String {
+    text(report).replace(env!("CARGO_MANIFEST_DIR"), "…")
+}
+
+#[test]
+fn a_slot_on_trial_is_shown_with_its_tries() {
+    let report = look_at("disk-on-trial", None);
+    assert!(report.health.good, "{:?}", report.health);
+    assert_eq!(report.boot.as_ref().unwrap().tries_left, Some(2));
+    insta::assert_snapshot!("disk-on-trial.json", json(&report));
+    insta::assert_snapshot!("disk-on-trial.txt", plain(&report));
+    assert_eq!(ready(&report), "xenolith: ready version=0.1.0+20260101.1 slot=A medium=disk");
+}
+
+#[test]
+fn installation_media_have_no_slot_and_a_failed_smartd_is_only_a_warning() {
+    let report = look_at("iso-without-secure-boot", None);
+    assert!(report.health.good, "{:?}", report.health);
+    insta::assert_snapshot!("iso.json", json(&report));
+    insta::assert_snapshot!("iso.txt", plain(&report));
+    assert_eq!(ready(&report), "xenolith: ready version=0.1.0+20260101.1 slot=none medium=iso");
+}
+
+#[test]
+fn a_root_other_than_the_one_booted_is_not_good() {
+    let report = look_at("other-root-verified", None);
+    assert!(!report.health.good);
+    insta::assert_snapshot!("other-root.txt", plain(&report));
+}
+
+#[test]
+fn what_cannot_be_read_is_never_good() {
+    let report = look_at("nothing-to-read", None);
+    assert!(!report.health.good);
+    insta::assert_snapshot!("nothing.json", json(&report));
+    insta::assert_snapshot!("nothing.txt", plain(&report));
+}
+
+#[test]
+fn what_libxl_says_goes_before_sysfs_and_its_failure_is_told() {
+    let said = Xen { version: "4.20.4".into(), domains: Some(3), ..Xen::default() };
+    assert_eq!(look_at("disk-on-trial", Some(Ok(said.clone()))).xen, Some(said));
+    let report = look_at("disk-on-trial", Some(Err("xenstored does not answer".into())));
+    assert_eq!(report.xen.unwrap().version, "4.20.4-pre-xenolith");
+    assert_eq!(report.unread[0].because, "xenstored does not answer");
+}
+
+#[test]
+fn a_report_survives_json() {
+    let report = look_at("disk-on-trial", None);
+    assert_eq!(serde_json::from_str::<Report>(&json(&report)).unwrap(), report);
+}
+
+#[test]
+fn the_screen_tells_how_to_get_in() {
+    let report = look_at("disk-on-trial", None);
+    let address = Address { interface: "eno1".into(), ip: "192.0.2.7".parse().unwrap() };
+    insta::assert_snapshot!("screen-with-ssh", console(&report, "xenolith", &[address], true));
+    insta::assert_snapshot!("screen-without-ssh", console(&report, "xenolith", &[], false));
+}
+
+#[test]
+fn no_line_is_wider_than_a_screen_on_a_good_host() {
+    let report = look_at("disk-on-trial", None);
+    let wide = plain(&report).lines().map(|line| line.chars().count()).max();
+    assert!(wide <= Some(80), "{}", plain(&report));
+}
