@@ -36,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             fs_err::write(out, image)?;
         }
         _ => {
-            return Err("usage: assemble XEN OUT [.NAME=FILE]... | digest FILE | attach FILE PKCS7 OUT".into());
+            return Err(
+                "usage: assemble XEN OUT [.NAME=FILE]... | digest FILE | attach FILE PKCS7 OUT".into()
+            );
         }
     }
     Ok(())

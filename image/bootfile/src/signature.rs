@@ -120,7 +120,7 @@ fn certificate_table(pe: &Pe<'_>) -> Result<Option<std::ops::Range<usize>>, PeEr
     }
     let sections_end =
         pe.sections.iter().map(|s| u64::from(s.raw_at) + u64::from(s.raw_size)).max().unwrap_or(0);
-    if (start as u64) < sections_end.max(pe.size_of_headers.into()) || start % 8 != 0 {
+    if (start as u64) < sections_end.max(pe.size_of_headers.into()) || !start.is_multiple_of(8) {
         return Err(PeError::Certificates("it overlaps a section or is not aligned"));
     }
     Ok(Some(start..pe.bytes.len()))

@@ -166,24 +166,63 @@ proptest! {
     }
 
     #[test]
-    fn growing_a_table_of_any_numbers_neither_panics_nor_shrinks_nor_overlaps(
-        parts in prop::collection::vec((any::<bool>(), any::<u64>(), any::<u64>()), 0..5),
+    fn growing_any_table_never_shrinks_state_nor_reaches_its_neighbour(
+        parts in prop::collection::vec((0..5000_u64, 1..5000_u64), 1..6), pick: prop::sample::Index,
+        beyond in 0..5000_u64, limit in 0..20_000_u64, sector in sector(), backwards: bool,
+    ) {
+        let state = pick.index(parts.len());
+        let mut end = 0;
+        let mut table: Vec<Found> = Vec::new();
+        for (number, (gap, length)) in parts.into_iter().enumerate() {
+            let label = if number == state { "xenolith-state".into() } else { format!("other{number}") };
+            let (first, last) = (Lba::new(end + gap), Lba::new(end + gap + length - 1));
+            table.push(Found { number: u32::try_from(number).unwrap(), label, first, last });
+            end += gap + length;
+        }
+        let (old, next) = (table[state].clone(), table.get(state + 1).map(|next| next.first));
+        if backwards {
+            table.reverse(); // numbers need not follow positions
+        }
+        let disk = Sectors::new(end + 40 + beyond).bytes(sector).unwrap();
+        let limit = Sectors::new(limit).bytes(sector).unwrap();
+        let per_mib = ALIGNMENT.get() / sector.bytes().get();
+        let usable = Lba::new(disk.get() / sector.bytes().get() - TABLE.get() / sector.bytes().get() - 2);
+        let room = next.map_or(usable.get() + 1, Lba::get).min(old.first.get() + limit.get() / sector.bytes().get());
+        let room = room / per_mib * per_mib;
+        let expected = if room > old.last.get() + 1 {
+            Growth::To { number: old.number, first: old.first, last: Lba::new(room - 1), last_usable: usable }
+        } else {
+            Growth::Keep
+        };
+        prop_assert_eq!(grow_state(&table, disk, sector, limit), Ok(expected));
+    }
+
+    #[test]
+    fn no_table_makes_growing_panic(
+        parts in prop::collection::vec((any::<bool>(), any::<u64>(), any::<u64>()), 0..4),
         disk: u64, limit: u64, sector in sector(),
     ) {
-        let found: Vec<Found> = parts.iter().zip(1..).map(|(&(state, first, length), number)| Found {
-            number,
-            label: if state { "xenolith-state".into() } else { format!("other{number}") },
-            first: Lba::new(first >> 20),
-            last: Lba::new((first >> 20).saturating_add(length >> 12)),
+        let label = |state| if state { "xenolith-state" } else { "other" };
+        let table: Vec<Found> = parts.iter().map(|&(state, first, last)| Found {
+            number: 1, label: label(state).into(), first: Lba::new(first), last: Lba::new(last),
         }).collect();
-        let Ok(Growth::To { number, first, last, .. }) =
-            grow_state(&found, Bytes::new(disk), sector, Bytes::new(limit)) else { return Ok(()) };
-        for other in &found {
-            let apart = other.last < first || other.first > last;
-            prop_assert!(if other.number == number { other.last < last } else { apart }, "{:?}", other);
-        }
-        prop_assert!(last.get() < disk / sector.bytes().get());
+        let _ = grow_state(&table, Bytes::new(disk), sector, Bytes::new(limit));
     }
+}
+
+#[test]
+fn tables_with_overlapping_partitions_are_not_touched() {
+    let part = |number, label: &str, first, last| Found {
+        number,
+        label: label.into(),
+        first: Lba::new(first),
+        last: Lba::new(last),
+    };
+    let grow = |table: &[Found]| grow_state(table, Bytes::gib(1), SectorSize::B512, STATE_MAX);
+    let state = part(1, "xenolith-state", 2048, 4095);
+    assert!(grow(std::slice::from_ref(&state)).is_ok());
+    assert_eq!(grow(&[state.clone(), part(2, "x", 4095, 9000)]), Err(GrowError::Overlap { number: 2 }));
+    assert_eq!(grow(&[state, part(2, "x", 9000, 8999)]), Err(GrowError::Overlap { number: 2 }));
 }
 
 #[test]
