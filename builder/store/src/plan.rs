@@ -14,7 +14,7 @@ use crate::graph::{Graph, Identity, Input, InputDigest, StepName, StepSpec, step
 use crate::input::{Seen, see};
 use crate::reason::{Reason, Verdict};
 use crate::remember::{LastBuild, Outcome};
-use crate::result::Depth;
+use crate::result::{Depth, StepResult};
 use crate::scheduler::RunError;
 use crate::store::{Lookup, Store};
 
@@ -50,20 +50,25 @@ impl Plan {
 pub(crate) type SeenInputs = BTreeMap<StepName, BTreeMap<String, Seen>>;
 
 pub(crate) fn see_all(store: &Store, graph: &Graph, order: &[StepName]) -> Result<SeenInputs, RunError> {
-    let mut all = SeenInputs::new();
-    for name in order {
-        let mut seen = BTreeMap::new();
-        for (input, source) in &graph.steps[name].inputs {
-            let found = see(store, source).map_err(|source| RunError::Input {
-                step: name.clone(),
-                input: input.clone(),
-                source,
-            })?;
-            if let Some(found) = found {
-                seen.insert(input.clone(), found);
-            }
+    order.iter().map(|name| Ok((name.clone(), see_inputs(store, name, &graph.steps[name].inputs)?))).collect()
+}
+
+/// What a step's inputs are found to be, but for the outputs of other steps.
+pub(crate) fn see_inputs(
+    store: &Store,
+    step: &StepName,
+    inputs: &BTreeMap<String, Input>,
+) -> Result<BTreeMap<String, Seen>, RunError> {
+    let mut all = BTreeMap::new();
+    for (input, source) in inputs {
+        let seen = see(store, source).map_err(|source| RunError::Input {
+            step: step.clone(),
+            input: input.clone(),
+            source,
+        })?;
+        if let Some(seen) = seen {
+            all.insert(input.clone(), seen);
         }
-        all.insert(name.clone(), seen);
     }
     Ok(all)
 }
@@ -79,10 +84,15 @@ pub(crate) struct Planner<'a> {
     pub(crate) seen: &'a SeenInputs,
     pub(crate) last: &'a LastBuild,
     pub(crate) force: &'a BTreeSet<StepName>,
+    /// Collects the results that were found, so that a run that follows at once need not look again.
+    pub(crate) found: Option<&'a mut Found>,
 }
 
+/// Results that were looked at a moment ago.
+pub(crate) type Found = BTreeMap<Digest, Box<StepResult>>;
+
 impl Planner<'_> {
-    pub(crate) fn plan(&self, order: &[StepName]) -> Result<Plan, RunError> {
+    pub(crate) fn plan(mut self, order: &[StepName]) -> Result<Plan, RunError> {
         let mut outputs: BTreeMap<&StepName, Option<Digest>> = BTreeMap::new();
         let mut steps = Vec::with_capacity(order.len());
         for name in order {
@@ -95,7 +105,7 @@ impl Planner<'_> {
     }
 
     fn plan_step(
-        &self,
+        &mut self,
         spec: &StepSpec,
         outputs: &BTreeMap<&StepName, Option<Digest>>,
     ) -> Result<(PlannedStep, Option<Digest>), RunError> {
@@ -136,7 +146,7 @@ impl Planner<'_> {
     }
 
     fn judge(
-        &self,
+        &mut self,
         spec: &StepSpec,
         key: &Digest,
         seen: &BTreeMap<String, Seen>,
@@ -145,7 +155,13 @@ impl Planner<'_> {
             return Ok((Verdict::Runs { reason: Reason::Asked }, None));
         }
         Ok(match self.store.lookup(key, Depth::Glance)? {
-            Lookup::Hit(result) => (Verdict::Cached, Some(result.digest)),
+            Lookup::Hit(result) => {
+                let digest = result.digest;
+                if let Some(found) = &mut self.found {
+                    found.insert(*key, result);
+                }
+                (Verdict::Cached, Some(digest))
+            }
             Lookup::Miss => (Verdict::Runs { reason: self.last.reason(&spec.name, key, seen) }, None),
             Lookup::Damaged(damage) => (Verdict::Runs { reason: Reason::OutputDamaged { damage } }, None),
         })

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::event::{Event, WaitingOn};
 use crate::graph::{Graph, Identity, Input, RunStep, StepError, StepName, step_key};
 use crate::input::Seen;
-use crate::plan::{SeenInputs, input_digests};
+use crate::plan::{Found, SeenInputs, input_digests, see_inputs};
 use crate::reason::Reason;
 use crate::remember::{LastBuild, Outcome, StepRecord};
 use crate::result::{Damage, Depth, StepResult};
@@ -28,7 +28,7 @@ enum State {
     Failed,
 }
 
-struct Node {
+pub(crate) struct Node {
     inputs: BTreeMap<String, Input>,
     seen: BTreeMap<String, Seen>,
     identity: Identity,
@@ -53,6 +53,10 @@ pub(crate) struct Run<'a> {
     last: &'a LastBuild,
     events: &'a mut dyn FnMut(Event),
     nodes: BTreeMap<StepName, Node>,
+    /// What the plan has just looked at.
+    found: Found,
+    /// A step has begun to run: what the plan saw may no longer be so.
+    time_has_passed: bool,
     failure: Option<RunError>,
     sender: Sender<Message>,
     receiver: Receiver<Message>,
@@ -73,9 +77,8 @@ struct Counts {
 impl<'a> Run<'a> {
     pub(crate) fn new(
         store: &'a Store,
-        graph: Graph,
-        order: &[StepName],
-        seen: SeenInputs,
+        nodes: BTreeMap<StepName, Node>,
+        found: Found,
         last: &'a LastBuild,
         options: &'a RunOptions,
         events: &'a mut dyn FnMut(Event),
@@ -86,7 +89,9 @@ impl<'a> Run<'a> {
             options,
             last,
             events,
-            nodes: nodes(graph, order, seen),
+            nodes,
+            found,
+            time_has_passed: false,
             failure: None,
             sender,
             receiver,
@@ -159,18 +164,19 @@ impl<'a> Run<'a> {
     }
 
     fn settle(&mut self, name: &StepName, now: &mut LastBuild) -> Result<(), RunError> {
+        self.see_again(name)?;
         self.see_outputs(name);
         let node = &self.nodes[name];
         let key = step_key(name, node.identity, &input_digests(&node.seen));
         let hold = self.store.hold(&key)?;
-        let reason = match self.store.lookup(&key, Depth::Glance)? {
+        let reason = match self.look(&key)? {
             _ if self.options.force.contains(name) => Reason::Asked,
             Lookup::Hit(result) => {
                 self.set_key(name, key, hold, None);
                 self.found(name, &result, false, now);
                 return Ok(());
             }
-            Lookup::Miss => self.last.reason(name, &key, &node.seen),
+            Lookup::Miss => self.last.reason(name, &key, &self.nodes[name].seen),
             Lookup::Damaged(damage) => {
                 (self.events)(Event::StepDamaged { step: name.clone(), key, damage: damage.clone() });
                 Reason::OutputDamaged { damage }
@@ -179,6 +185,27 @@ impl<'a> Run<'a> {
         self.set_key(name, key, hold, Some(reason));
         self.node(name).state = State::Queued;
         Ok(())
+    }
+
+    /// Looks at a step's files once more if time has passed since the plan did: they may have been edited.
+    fn see_again(&mut self, name: &StepName) -> Result<(), RunError> {
+        if !self.time_has_passed {
+            return Ok(());
+        }
+        let inputs = std::mem::take(&mut self.node(name).inputs);
+        let seen = see_inputs(self.store, name, &inputs);
+        let node = self.node(name);
+        node.inputs = inputs;
+        node.seen = seen?;
+        Ok(())
+    }
+
+    /// What the plan found a moment ago, if gc has not taken it since (now it is held), or a look at the disk.
+    fn look(&mut self, key: &Digest) -> Result<Lookup, RunError> {
+        match self.found.remove(key).filter(|_| !self.time_has_passed) {
+            Some(result) if self.store.step_path(key).exists() => Ok(Lookup::Hit(result)),
+            Some(_) | None => Ok(self.store.lookup(key, Depth::Glance)?),
+        }
     }
 
     /// Puts the digests of other steps' outputs among what the step has seen.
@@ -263,7 +290,10 @@ impl<'a> Run<'a> {
         self.memory = self.memory.saturating_add(self.nodes[name].memory);
         let thread = std::thread::Builder::new().name(name.to_string());
         match thread.spawn_scoped(scope, move || job.run(run)) {
-            Ok(_) => self.threads += 1,
+            Ok(_) => {
+                self.threads += 1;
+                self.time_has_passed = true;
+            }
             Err(error) => {
                 self.memory -= self.nodes[name].memory;
                 self.failed(name, Box::new(error));
@@ -335,6 +365,11 @@ impl<'a> Run<'a> {
                 self.failed(name, error);
             }
             Ending::Cancelled => self.node(name).state = State::Failed,
+            Ending::InputsMoved { run } => {
+                let node = self.node(name);
+                node.run = Some(run);
+                node.state = State::Blocked;
+            }
             Ending::InputDamaged { input, damage, run } => {
                 let node = self.node(name);
                 node.run = Some(run);
@@ -426,7 +461,8 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect()
 }
 
-fn nodes(graph: Graph, order: &[StepName], mut seen: SeenInputs) -> BTreeMap<StepName, Node> {
+/// The nodes of a run: the steps in `order`, with what their inputs were found to be.
+pub(crate) fn nodes(graph: Graph, order: &[StepName], mut seen: SeenInputs) -> BTreeMap<StepName, Node> {
     let mut steps = graph.steps;
     let mut nodes = BTreeMap::new();
     let mut ways: BTreeMap<StepName, u64> = BTreeMap::new();

@@ -33,7 +33,7 @@ use crate::graph::{Graph, GraphError, StepError, StepName};
 use crate::index::since_1970;
 use crate::plan::{Plan, Planner, see_all};
 use crate::remember::LastBuild;
-use crate::run::Run;
+use crate::run::{Run, nodes};
 use crate::store::{Hold, Store};
 
 /// How to run.
@@ -159,7 +159,8 @@ impl Scheduler {
         let order = graph.order(targets)?;
         let seen = see_all(&self.store, graph, &order)?;
         let last = self.last(graph);
-        let planner = Planner { store: &self.store, graph, seen: &seen, last: &last, force: &options.force };
+        let (store, force) = (&self.store, &options.force);
+        let planner = Planner { store, graph, seen: &seen, last: &last, force, found: None };
         planner.plan(&order)
     }
 
@@ -181,8 +182,10 @@ impl Scheduler {
         let order = graph.order(targets)?;
         let seen = see_all(&self.store, &graph, &order)?;
         let last = self.last(&graph);
+        let mut found = BTreeMap::new();
+        let (store, force) = (&self.store, &options.force);
         let planner =
-            Planner { store: &self.store, graph: &graph, seen: &seen, last: &last, force: &options.force };
+            Planner { store, graph: &graph, seen: &seen, last: &last, force, found: Some(&mut found) };
         events(Event::Plan { steps: planner.plan(&order)?.steps });
         if options.dry_run {
             return Ok(BTreeMap::new());
@@ -190,7 +193,7 @@ impl Scheduler {
         let name = graph.name.clone();
         let mut now = last.clone();
         now.began = began;
-        let run = Run::new(&self.store, graph, &order, seen, &last, options, events);
+        let run = Run::new(&self.store, nodes(graph, &order, seen), found, &last, options, events);
         let done = run.run(&mut now);
         if let Err(error) = now.save(&self.store, &name) {
             tracing::warn!(%error, "what this build saw is not saved; the next one can explain less");

@@ -326,16 +326,14 @@ impl Store {
             read = fs::read(&path); // another build may have committed it between the two looks
         }
         let text = read.map_err(|error| unreadable(error.to_string()))?;
-        #[derive(serde::Deserialize)]
-        struct Format {
-            format: u32,
-        }
-        let format: Format = serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
-        if format.format != RESULT_FORMAT {
+        let result: StepResult = match serde_json::from_slice(&text) {
+            Ok(result) => result,
+            Err(_) if other_format(&text) => return Ok(None),
+            Err(error) => return Err(unreadable(error.to_string())),
+        };
+        if result.format != RESULT_FORMAT {
             return Ok(None);
         }
-        let result: StepResult =
-            serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
         if result.key != *key {
             return Err(unreadable(format!("its record is of {}", result.key)));
         }
@@ -376,8 +374,13 @@ impl Store {
                 continue;
             }
             let cleaned = match parked_key(name) {
-                Some(key) => self.clean(&entry.path(), &self.locks().using(&key)),
-                None => self.clean(&entry.path(), &self.locks().session(name)),
+                // The lock file stays: its time says when the result was last used.
+                Some(key) => self.clean(&entry.path(), &self.locks().using(&key)).map(drop),
+                None => {
+                    let path = self.locks().session(name);
+                    self.clean(&entry.path(), &path)
+                        .and_then(|lock| lock.map_or(Ok(()), |lock| lock.remove(&path)))
+                }
             };
             if let Err(error) = cleaned {
                 tracing::debug!(path = %entry.path().display(), %error, "left in tmp");
@@ -385,11 +388,14 @@ impl Store {
         }
     }
 
-    fn clean(&self, path: &Path, lock_path: &Path) -> io::Result<()> {
-        let Some(lock) = Lock::try_now(lock_path, Mode::Exclusive)? else { return Ok(()) };
-        self.watch(Effect::Clean)?;
-        remove_tree(path)?;
-        lock.remove(lock_path)
+    /// Removes something that nobody holds the lock of; nothing if somebody does.
+    fn clean(&self, path: &Path, lock_path: &Path) -> io::Result<Option<Lock>> {
+        let lock = Lock::try_now(lock_path, Mode::Exclusive)?;
+        if lock.is_some() {
+            self.watch(Effect::Clean)?;
+            remove_tree(path)?;
+        }
+        Ok(lock)
     }
 
     /// Runs `work` while no other session is alive and none can start; nothing if one is alive.
@@ -468,6 +474,15 @@ fn new_session(locks: &LockFiles) -> io::Result<(String, Lock)> {
             return Ok((id, lock));
         }
     }
+}
+
+/// Whether a record that does not parse is one of another format.
+fn other_format(text: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    serde_json::from_slice::<Format>(text).is_ok_and(|found| found.format != RESULT_FORMAT)
 }
 
 fn parked_key(name: &str) -> Option<Digest> {

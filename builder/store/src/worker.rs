@@ -6,12 +6,18 @@
 //!        │ held: tell,       ▼
 //!        └ wait          inputs whole? ──no──▶ InputDamaged: that step runs again, then we do
 //!                            │ yes
+//!                        files still what the key says? ──no──▶ InputsMoved: another key is made of them
+//!                            │ yes
 //!                            ▼
-//!                        run in tmp/ ──▶ inputs still what the key says? ──▶ commit ──▶ Made
+//!                        run in tmp/ ──▶ files still what the key says? ──yes──▶ commit ──▶ Made
+//!                                             │ no
+//!                                             ▼
+//!                                          Failed: build again
 //! ```
 //!
 //! The last question closes the gap between looking at a file and reading it: a file saved in the editor while
-//! the step ran would otherwise put the new contents' result under the old contents' key, for good.
+//! the step ran would otherwise put the new contents' result under the old contents' key, for good. Before the
+//! step has run the same change costs nothing: its inputs are looked at again, and it has another key.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -70,6 +76,8 @@ pub(crate) enum Ending {
     Failed(StepError),
     /// The step was told to end, or had not begun.
     Cancelled,
+    /// A file or tree is no longer what the key says; the step has not run and gives its work back.
+    InputsMoved { run: RunStep },
     /// The output of another step is not whole; this one has not run and gives its work back.
     InputDamaged { input: StepName, damage: Damage, run: RunStep },
 }
@@ -134,6 +142,9 @@ impl Job {
         }
         if let Some((input, damage)) = self.damaged_input()? {
             return Ok(Ending::InputDamaged { input, damage, run });
+        }
+        if self.moved_input()?.is_some() {
+            return Ok(Ending::InputsMoved { run });
         }
         let inputs = self.supply()?;
         if self.cancelled() {
@@ -231,13 +242,16 @@ impl Job {
             .unwrap_or_else(|panic| Err(Unable::Panicked(panic_text(panic.as_ref())).into()))?;
         let seconds = began.elapsed().as_secs_f64();
         drop(scratch);
-        self.inputs_unchanged()?;
+        if let Some(input) = self.moved_input()? {
+            return Err(Unable::InputMoved { input }.into());
+        }
         let inputs = &input_digests(&self.seen);
         let made = Made { step: &self.step, key: self.key, identity: self.identity, inputs, seconds };
         Ok(self.store.commit(workspace, &made)?)
     }
 
-    fn inputs_unchanged(&self) -> Result<(), Unable> {
+    /// The first file or tree that is no longer what the key says.
+    fn moved_input(&self) -> Result<Option<String>, Unable> {
         for (name, input) in &self.inputs {
             if !matches!(input, Input::File(_) | Input::Tree { .. }) {
                 continue;
@@ -245,10 +259,10 @@ impl Job {
             let now = see(&self.store, input)
                 .map_err(|source| Unable::InputGone { input: name.clone(), source })?;
             if now.map(|now| now.digest) != self.seen.get(name).map(|seen| seen.digest) {
-                return Err(Unable::InputMoved { input: name.clone() });
+                return Ok(Some(name.clone()));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn cancelled(&self) -> bool {

@@ -1,4 +1,5 @@
 //! What gc removes and what it keeps.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -24,10 +25,8 @@ fn build(text: &str) -> Graph {
 /// A store with the results of these builds, the first one used longest ago; nobody uses them now.
 fn filled(root: &Path, texts: &[&str]) -> Vec<xenolith_store::Digest> {
     let store = Store::open(root).unwrap();
-    let keys: Vec<_> = texts
-        .iter()
-        .map(|text| run(&store, build(text), "big").result.unwrap()[&name("big")].key)
-        .collect();
+    let keys: Vec<_> =
+        texts.iter().map(|text| run(&store, build(text), "big").result.unwrap()[&name("big")].key).collect();
     for (number, key) in keys.iter().enumerate() {
         let days = u32::try_from(texts.len() - number).unwrap();
         let lock = root.join("locks").join(format!("{key}.use"));

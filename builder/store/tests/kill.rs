@@ -1,5 +1,6 @@
 //! The promise of the store: whatever the builder is doing when it is killed, when an operation fails or when
 //! the power goes, the store opens, and the next build gives the same output.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -106,7 +107,11 @@ fn killed_at_any_effect_the_next_build_gives_the_same() {
             nothing_is_left_over(&store);
             for result in store.results().unwrap() {
                 let deep = store.verify_deep(&result.key).unwrap();
-                assert!(matches!(deep, Deep::Same | Deep::Recorded), "effect {at}: {}: {deep:?}", result.step);
+                assert!(
+                    matches!(deep, Deep::Same | Deep::Recorded),
+                    "effect {at}: {}: {deep:?}",
+                    result.step
+                );
             }
             assert_eq!(outputs(&store), expected, "killed at effect {at}, filled {filled}");
             if !was_killed {
@@ -165,23 +170,24 @@ fn whatever_happens_to_a_file_of_the_store_the_next_build_gives_the_same() {
         ("garbage", |path| fs::write(path, "[garbage").unwrap()),
     ];
     let expected = expected();
-    let full = tempfile::tempdir().unwrap();
-    let store = Store::open(full.path()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
     outputs(&store);
     drop(store);
-    let files: Vec<String> = contents(full.path()).into_keys().collect();
-    let large_tree = |file: &str| file.ends_with(|last: char| last.is_ascii_digit()) && file.starts_with("steps/");
-    let files = files.iter().filter(|file| *file != "format" && (!large_tree(file) || file.ends_with("/7")));
-    for file in files {
+    let files: Vec<String> = contents(folder.path()).into_keys().collect();
+    // Of the seventy files of the large tree one will do.
+    let one_of_many =
+        |file: &&String| !file.ends_with(|last: char| last.is_ascii_digit()) || file.ends_with("/7");
+    for file in files.iter().filter(|file| *file != "format").filter(one_of_many) {
         for (harm, act) in harms {
-            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(file);
+            if !path.exists() {
+                continue; // a log or lock that the last harm removed and that no build needs
+            }
+            act(&path);
             let store = Store::open(folder.path()).unwrap();
-            outputs(&store);
-            drop(store);
-            act(&folder.path().join(file));
-            // A large tree is looked at when a step reads it.
+            // A large tree is looked at when a step reads it, so one is made to.
             let force = RunOptions { force: [name("last")].into(), ..options() };
-            let store = Store::open(folder.path()).unwrap();
             run_with(&store, build(), "last", &force).result.unwrap();
             assert_eq!(outputs(&store), expected, "{file} {harm}");
         }

@@ -1,4 +1,5 @@
 //! What must hold for every graph and every change of an input.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -193,7 +194,8 @@ fn no_input_can_pass_for_an_input_of_another_kind_or_name() {
         .into_iter()
         .map(|spec| {
             let target = spec.name.clone();
-            let plan = Scheduler::new(&store).plan(&graph([spec]), &[target], &RunOptions::default()).unwrap();
+            let plan =
+                Scheduler::new(&store).plan(&graph([spec]), &[target], &RunOptions::default()).unwrap();
             plan.steps[0].key.unwrap()
         })
         .collect();

@@ -1,4 +1,5 @@
 //! What a build does and tells: order, cache, reasons, failures, cancellation.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -252,6 +253,44 @@ fn a_file_that_changes_while_its_step_runs_gives_no_result() {
     let Err(RunError::Step(failure)) = run(&store, graph([build]), "build").result else { panic!() };
     assert_eq!(failure.source.to_string(), "input `source` changed while the step ran; build again");
     assert!(store.results().unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_changes_before_its_step_runs_is_read_as_it_is_then() {
+    let (folder, store) = store();
+    let source = folder.path().join("source");
+    fs::write(&source, "one").unwrap();
+    let path = source.clone();
+    let editor = step_of("editor", &[], move |context| {
+        fs::write(path, "two")?;
+        fs::write(context.out().join("text"), "")?;
+        Ok(())
+    });
+    let reads = copying("reads", &[("source", Input::File(source)), ("editor", step("editor"))]);
+    let told = run(&store, graph([editor, reads]), "reads");
+    assert!(told.text("reads").contains("two"));
+    let told = run(&store, graph([copying("editor", &[])]), "editor");
+    assert!(told.ran().is_empty());
+}
+
+#[test]
+fn a_file_that_changes_while_its_step_is_queued_gives_it_another_key() {
+    let (folder, store) = store();
+    let source = folder.path().join("source");
+    fs::write(&source, "one").unwrap();
+    let path = source.clone();
+    let editor = step_of("a-editor", &[], move |context| {
+        fs::write(path, "two")?;
+        fs::write(context.out().join("text"), "")?;
+        Ok(())
+    });
+    let reads = || copying("z-reads", &[("source", Input::File(source.clone()))]);
+    let both = step_of("both", &[("a", step("a-editor")), ("b", step("z-reads"))], |_| Ok(()));
+    // One job: both are queued at once with the same weight, and the editor goes first by name.
+    let options = RunOptions { jobs: 1, ..RunOptions::default() };
+    let told = run_with(&store, graph([editor, reads(), both]), "both", &options);
+    assert!(told.text("z-reads").contains("two"));
+    assert!(run(&store, graph([reads()]), "z-reads").ran().is_empty(), "it is stored under the new contents");
 }
 
 #[test]

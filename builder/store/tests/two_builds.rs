@@ -1,4 +1,5 @@
 //! Two builds on one store: the work is done once, both get the result, and gc touches nothing they use.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -9,7 +10,9 @@ use std::time::Duration;
 
 use common::{Journal, copying, graph, name, run, run_with, step_of};
 use fs_err as fs;
-use xenolith_store::{Event, GcPolicy, Graph, Identity, Input, RunError, RunOptions, Scheduler, Store, Wanted, WaitingOn};
+use xenolith_store::{
+    Event, GcPolicy, Graph, Identity, Input, RunError, RunOptions, Scheduler, Store, WaitingOn, Wanted,
+};
 
 const ROOT: &str = "XENOLITH_STORE_TEST_ROOT";
 
@@ -127,7 +130,10 @@ fn chain(journal: Option<std::path::PathBuf>) -> Graph {
         let mut spec = step_of(&format!("s{number}"), &[], move |context| {
             if let Some(journal) = journal {
                 // One file per run: a second run of a step cannot make it again.
-                fs::OpenOptions::new().write(true).create_new(true).open(journal.join(context.step().as_str()))?;
+                fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(journal.join(context.step().as_str()))?;
             }
             for number in 0..80 {
                 fs::write(context.out().join(number.to_string()), "x")?;
