@@ -141,7 +141,7 @@ mod tests {
         );
         assert!(
             problem(|r| r.root.hash_as_verified = Some("cd".repeat(32).parse().unwrap()))
-                .contains("but cdcd")
+                .contains("not the one")
         );
         assert!(
             problem(|r| r.boot.as_mut().unwrap().state = "tmpfs (damaged: no superblock)".into())
