@@ -58,7 +58,7 @@ impl Timestamp {
     fn civil(year: u64, month: u64, day: u64, time: &str) -> Option<Self> {
         let mut clock = time.split(':').map(|part| number(part, 2, 2));
         let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let length = match month {
             2 if leap => 29,
             2 => 28,

@@ -108,26 +108,8 @@ pub enum ResolveError {
         available: String,
     },
     /// Two packages of the set refuse each other.
-    #[error(
-        "group {group}: {one} and {other} cannot be together: {one} says {field}: {relation} (they are here by {}, {})",
-        one_chain.join(" → "), other_chain.join(" → ")
-    )]
-    Conflict {
-        /// In which group.
-        group: GroupName,
-        /// The package with the field, and its version.
-        one: String,
-        /// The package that it means, and its version.
-        other: String,
-        /// `Conflicts` or `Breaks`.
-        field: &'static str,
-        /// The relation as the package writes it.
-        relation: String,
-        /// How the first came in.
-        one_chain: Vec<String>,
-        /// How the other came in.
-        other_chain: Vec<String>,
-    },
+    #[error(transparent)]
+    Conflict(Box<Conflict>),
     /// A dependency in an index that cannot be read.
     #[error("{package}: {field} is not valid")]
     Relation {
@@ -138,6 +120,29 @@ pub enum ResolveError {
         /// What is wrong with it.
         source: Problem,
     },
+}
+
+/// Two packages that refuse each other, and how each came in.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "group {group}: {one} and {other} cannot be together: {one} says {field}: {relation} (they are here by {}, {})",
+    one_chain.join(" → "), other_chain.join(" → ")
+)]
+pub struct Conflict {
+    /// In which group.
+    pub group: GroupName,
+    /// The package with the field, and its version.
+    pub one: String,
+    /// The package that it means, and its version.
+    pub other: String,
+    /// `Conflicts` or `Breaks`.
+    pub field: &'static str,
+    /// The relation as the package writes it.
+    pub relation: String,
+    /// How the first came in: from the package that the recipe names to itself.
+    pub one_chain: Vec<String>,
+    /// How the other came in.
+    pub other_chain: Vec<String>,
 }
 
 /// Resolves one group. `held` are versions of a previous lock that should stay; what must move for the rest to fit

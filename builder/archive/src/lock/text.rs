@@ -43,12 +43,12 @@ pub enum LockError {
         found: String,
     },
     /// Not TOML, or not of the form that we write.
-    #[error("line {line}: {}", source.message())]
+    #[error("line {line}: {}", found.message())]
     Form {
         /// Where.
         line: usize,
-        /// What the TOML reader found.
-        source: Box<toml::de::Error>,
+        /// What the TOML reader found; its own text would show a whole line of hashes.
+        found: Box<toml::de::Error>,
     },
     /// An entry that says something impossible.
     #[error("line {line}")]
@@ -156,9 +156,9 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
         return Err(LockError::TooLong);
     }
     check_format(text)?;
-    let raw: RawLock = toml::from_str(text).map_err(|source| {
-        let line = line_of(text, source.span().map_or(0, |span| span.start));
-        LockError::Form { line, source: Box::new(source) }
+    let raw: RawLock = toml::from_str(text).map_err(|found| {
+        let line = line_of(text, found.span().map_or(0, |span| span.start));
+        LockError::Form { line, found: Box::new(found) }
     })?;
     let mut lock = Lock::default();
     each(text, "suites", raw.suites, |raw| add_suite(&mut lock, raw))?;

@@ -362,10 +362,10 @@ fn assert_closed(archive: &[(&str, &str)], set: &[LockedPackage]) {
     let chosen: Vec<_> = set
         .iter()
         .map(|locked| {
-            let found = all
+            let mut found = all
                 .iter()
                 .filter(|offer| offer.name == locked.name.as_str() && offer.version == locked.version);
-            found.cloned().next().unwrap()
+            found.next().cloned().unwrap()
         })
         .collect();
     for package in &chosen {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::universe::{OfferId, SuiteId, Universe, provisions, read_field};
-use super::{GroupSpec, Held, ResolveError};
+use super::{Conflict, GroupSpec, Held, ResolveError};
 use crate::DebVersion;
 use crate::index::{Dependency, Relation};
 use crate::lock::LockedPackage;
@@ -334,7 +334,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                     if let Some(held) = names.into_iter().find(|name| self.is_held(name)) {
                         return Ok(Some(Move::Release(held.to_owned())));
                     }
-                    return Err(ResolveError::Conflict {
+                    return Err(ResolveError::Conflict(Box::new(Conflict {
                         group: self.group.name.clone(),
                         one: self.printed(chosen.pick),
                         other: self.printed(self.chosen[other].pick),
@@ -342,7 +342,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                         relation: relation.to_string(),
                         one_chain: self.chain(at),
                         other_chain: self.chain(other),
-                    });
+                    })));
                 }
             }
         }
