@@ -20,7 +20,7 @@ fn tree_under(mask: u32, deb: &Path) -> BTreeMap<String, (u32, i64)> {
         let name = folder.strip_prefix(root).unwrap().display().to_string();
         seen.insert(name, (meta.permissions().mode(), meta.mtime()));
         if meta.is_dir() {
-            std::fs::read_dir(folder).unwrap().for_each(|entry| walk(&entry.unwrap().path(), root, seen));
+            fs_err::read_dir(folder).unwrap().for_each(|entry| walk(&entry.unwrap().path(), root, seen));
         }
     }
     umask(Mode::from_bits_truncate(mask));
@@ -44,7 +44,7 @@ fn a_tree_has_the_same_modes_and_times_under_any_umask_and_at_any_moment() {
         .file("usr/implied/deep/file", "x")
         .file("bin/mawk", "")
         .file("sbin/x", "");
-    std::fs::write(&deb, tar.deb()).unwrap();
+    fs_err::write(&deb, tar.deb()).unwrap();
     let open = tree_under(0o000, &deb);
     let closed = tree_under(0o077, &deb);
     assert_eq!(open, closed);

@@ -36,8 +36,10 @@ pub(super) enum Claimed {
     Symlink,
 }
 
+type Shard = HashMap<Vec<u8>, (PackageIndex, Claimed)>;
+
 pub(super) struct Claims {
-    shards: Vec<Mutex<HashMap<Vec<u8>, (PackageIndex, Claimed)>>>,
+    shards: Vec<Mutex<Shard>>,
     directories: Mutex<BTreeMap<Vec<u8>, (PackageIndex, Meta)>>,
     replaced: Mutex<BTreeSet<Vec<u8>>>,
     hard_linked: Mutex<BTreeSet<Vec<u8>>>,
@@ -60,7 +62,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Claims {
-    fn shard(&self, path: &[u8]) -> MutexGuard<'_, HashMap<Vec<u8>, (PackageIndex, Claimed)>> {
+    fn shard(&self, path: &[u8]) -> MutexGuard<'_, Shard> {
         let mut hasher = DefaultHasher::new();
         path.hash(&mut hasher);
         let shards = u64::try_from(SHARDS).expect("64 fits into 64 bits");

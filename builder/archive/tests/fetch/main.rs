@@ -62,13 +62,13 @@ fn fetch_one(
     let item = item(&server, folder.path(), "file", content);
     let part = item.dest.with_file_name("file.part");
     if !left_before.is_empty() {
-        std::fs::create_dir_all(part.parent().unwrap()).unwrap();
-        std::fs::write(&part, left_before).unwrap();
+        fs_err::create_dir_all(part.parent().unwrap()).unwrap();
+        fs_err::write(&part, left_before).unwrap();
     }
     let result = fetch(std::slice::from_ref(&item));
     match &result {
         Ok(_) => {
-            assert_eq!(std::fs::read(&item.dest).unwrap(), content);
+            assert_eq!(fs_err::read(&item.dest).unwrap(), content);
             assert!(!part.exists(), "the part has become the file");
         }
         Err(_) => assert!(!item.dest.exists(), "nothing unproven may be in its place"),
@@ -85,7 +85,7 @@ fn files_come_in_parallel_and_are_found_again() {
     let summary = fetch(&items).unwrap();
     assert_eq!((summary.fetched, summary.present, summary.bytes), (9, 0, 9 * 400_000));
     for (seed, item) in (0..).zip(&items) {
-        assert_eq!(std::fs::read(&item.dest).unwrap(), content(seed));
+        assert_eq!(fs_err::read(&item.dest).unwrap(), content(seed));
     }
     let again = fetch(&items).unwrap();
     assert_eq!(again, Summary { present: 9, ..Summary::default() });
@@ -108,11 +108,11 @@ fn a_damaged_file_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(|_| whole(&content(1)));
     let item = item(&server, folder.path(), "file", &content(1));
-    std::fs::create_dir_all(item.dest.parent().unwrap()).unwrap();
+    fs_err::create_dir_all(item.dest.parent().unwrap()).unwrap();
     for damaged in [b"short".to_vec(), vec![0; 400_000]] {
-        std::fs::write(&item.dest, damaged).unwrap();
+        fs_err::write(&item.dest, damaged).unwrap();
         fetch(std::slice::from_ref(&item)).unwrap();
-        assert_eq!(std::fs::read(&item.dest).unwrap(), content(1));
+        assert_eq!(fs_err::read(&item.dest).unwrap(), content(1));
     }
 }
 
@@ -352,7 +352,7 @@ fn a_stop_ends_waiting_and_keeps_what_has_arrived() {
     });
     assert!(matches!(result, Err(FetchError::Interrupted)));
     assert!(begun.elapsed() < Duration::from_secs(60));
-    assert_eq!(std::fs::read(item.dest.with_file_name("file.part")).unwrap(), content(1)[..90_000]);
+    assert_eq!(fs_err::read(item.dest.with_file_name("file.part")).unwrap(), content(1)[..90_000]);
 }
 
 #[test]
@@ -409,8 +409,8 @@ fn two_runs_at_once_fetch_a_file_once() {
         (one.join().unwrap().unwrap(), two.join().unwrap().unwrap())
     });
     assert_eq!((one.fetched + two.fetched, one.present + two.present), (1, 1));
-    assert_eq!(std::fs::read(&item.dest).unwrap(), content(1));
-    assert_eq!(std::fs::read_dir(folder.path().join("pool")).unwrap().count(), 1, "no part is left behind");
+    assert_eq!(fs_err::read(&item.dest).unwrap(), content(1));
+    assert_eq!(fs_err::read_dir(folder.path().join("pool")).unwrap().count(), 1, "no part is left behind");
     assert_eq!(server.requests().len(), 1);
 }
 
@@ -425,8 +425,8 @@ fn progress_begins_where_the_part_ends_and_reaches_the_size() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(|request| ranged(request, &content(1)));
     let item = item(&server, folder.path(), "file", &content(1));
-    std::fs::create_dir_all(item.dest.parent().unwrap()).unwrap();
-    std::fs::write(item.dest.with_file_name("file.part"), &content(1)[..1000]).unwrap();
+    fs_err::create_dir_all(item.dest.parent().unwrap()).unwrap();
+    fs_err::write(item.dest.with_file_name("file.part"), &content(1)[..1000]).unwrap();
     let events = Mutex::new(Vec::new());
     Downloader::new(options())
         .fetch_all(std::slice::from_ref(&item), &|progress| events.lock().unwrap().push(progress.event))

@@ -24,9 +24,12 @@ pub enum Act {
     Close,
 }
 
+/// Path and range of every request.
+type Log = Arc<Mutex<Vec<(String, Option<usize>)>>>;
+
 pub struct Server {
     address: String,
-    log: Arc<Mutex<Vec<(String, Option<usize>)>>>,
+    log: Log,
     connections: Arc<AtomicUsize>,
 }
 
@@ -35,7 +38,7 @@ impl Server {
     pub fn new(answer: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let connections = Arc::new(AtomicUsize::new(0));
         let (answer, seen, count) = (Arc::new(answer), Arc::clone(&log), Arc::clone(&connections));
         let before = Arc::new(Mutex::new(HashMap::new()));
@@ -66,7 +69,7 @@ impl Server {
 fn serve(
     stream: TcpStream,
     answer: &dyn Fn(&Request) -> Vec<Act>,
-    log: &Mutex<Vec<(String, Option<usize>)>>,
+    log: &Log,
     before: &Mutex<HashMap<String, usize>>,
 ) {
     let mut writer = stream.try_clone().unwrap();

@@ -83,13 +83,13 @@ fn a_member_under_a_link_of_the_layout_lands_in_its_target() {
 fn a_file_takes_the_place_of_a_link_and_not_of_what_it_shows() {
     let folder = tempfile::tempdir().unwrap();
     let (tree, outside) = (folder.path().join("tree"), folder.path().join("outside"));
-    std::fs::create_dir(&tree).unwrap();
-    std::fs::write(&outside, "untouched").unwrap();
+    fs_err::create_dir(&tree).unwrap();
+    fs_err::write(&outside, "untouched").unwrap();
     std::os::unix::fs::symlink(&outside, tree.join("x")).unwrap();
     unpack_data(Tar::default().file("x", "new").deb().as_slice(), &tree, &Rules::default()).unwrap();
-    assert_eq!(std::fs::read_to_string(tree.join("x")).unwrap(), "new");
+    assert_eq!(fs_err::read_to_string(tree.join("x")).unwrap(), "new");
     assert!(!tree.join("x").is_symlink());
-    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "untouched");
+    assert_eq!(fs_err::read_to_string(&outside).unwrap(), "untouched");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::io::Write;
 pub struct Tar(pub Vec<u8>);
 
 impl Tar {
+    /// One header with whatever is said here, and this content behind it.
+    #[allow(clippy::too_many_arguments)]
     pub fn raw(mut self, kind: u8, name: &[u8], link: &[u8], mode: u32, size: u64, content: &[u8]) -> Self {
         let mut header = tar::Header::new_gnu();
         let fields = header.as_gnu_mut().unwrap();
@@ -71,7 +73,7 @@ fn len(bytes: &[u8]) -> u64 {
 pub fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut out = b"!<arch>\n".to_vec();
     for (name, content) in members {
-        write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, content.len()).unwrap();
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, content.len()).unwrap();
         out.extend_from_slice(content);
         if content.len() % 2 == 1 {
             out.push(b'\n');

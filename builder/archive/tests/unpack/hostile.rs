@@ -51,10 +51,10 @@ struct Yard {
 impl Yard {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("tree/usr/bin")).unwrap();
-        std::fs::create_dir_all(folder.path().join("outside/a/b")).unwrap();
-        std::fs::write(folder.path().join("outside/sentinel"), "untouched").unwrap();
-        std::fs::write(folder.path().join("passwd"), "untouched").unwrap();
+        fs_err::create_dir_all(folder.path().join("tree/usr/bin")).unwrap();
+        fs_err::create_dir_all(folder.path().join("outside/a/b")).unwrap();
+        fs_err::write(folder.path().join("outside/sentinel"), "untouched").unwrap();
+        fs_err::write(folder.path().join("passwd"), "untouched").unwrap();
         let mut yard = Self { folder, before: Vec::new() };
         yard.before = yard.beside();
         yard
@@ -103,11 +103,11 @@ proptest! {
         let debs: Vec<_> = (0..packages.len()).map(|index| yard.folder.path().join(format!("{index}.deb"))).collect();
         for (members, deb) in packages.iter().zip(&debs) {
             let tar = members.iter().fold(Tar::default(), |tar, member| add(tar, &yard.outside(), member));
-            std::fs::write(deb, tar.deb()).unwrap();
+            fs_err::write(deb, tar.deb()).unwrap();
         }
         let _refused_or_not = unpack_tree(&debs, &yard.tree(), &Rules::default(), 3, &|_| {});
         for deb in debs {
-            std::fs::remove_file(deb).unwrap();
+            fs_err::remove_file(deb).unwrap();
         }
         yard.check()?;
     }
@@ -145,7 +145,7 @@ fn links_in_the_tree_that_lead_out_of_it_or_in_circles_end_the_unpacking() {
     {
         std::os::unix::fs::symlink(target, yard.tree().join(link)).unwrap();
     }
-    std::fs::write(yard.tree().join("file"), "").unwrap();
+    fs_err::write(yard.tree().join("file"), "").unwrap();
     for (name, expected) in [
         ("up/x", "member \"up\" is refused: the links on its way lead out of the tree"),
         ("far/x", "member \"far\" is refused: the links on its way lead out of the tree"),
@@ -165,7 +165,7 @@ fn an_absolute_link_is_taken_from_the_root_of_the_tree() {
     std::os::unix::fs::symlink("/outside", yard.tree().join("link")).unwrap();
     let deb = Tar::default().file("link/x", "inside").deb();
     unpack_data(deb.as_slice(), &yard.tree(), &Rules::default()).unwrap();
-    assert_eq!(std::fs::read_to_string(yard.tree().join("outside/x")).unwrap(), "inside");
+    assert_eq!(fs_err::read_to_string(yard.tree().join("outside/x")).unwrap(), "inside");
     yard.check().unwrap();
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 /// Every path below `root` with what can be seen of it.
 fn snapshot(root: &Path) -> BTreeMap<String, String> {
     fn walk(root: &Path, folder: &Path, seen: &mut BTreeMap<String, String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs_err::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let meta = path.symlink_metadata().unwrap();
             let mode = meta.permissions().mode() & 0o7777;
@@ -25,7 +25,7 @@ fn snapshot(root: &Path) -> BTreeMap<String, String> {
             } else if meta.is_dir() {
                 format!("dir {mode:o} at {}", meta.mtime())
             } else {
-                let content = std::fs::read(&path).unwrap().escape_ascii().to_string();
+                let content = fs_err::read(&path).unwrap().escape_ascii().to_string();
                 format!("file {mode:o} at {} x{}: {content}", meta.mtime(), meta.nlink())
             };
             seen.insert(path.strip_prefix(root).unwrap().display().to_string(), what);

@@ -11,7 +11,7 @@ use crate::{chain, snapshot};
 fn write(folder: &Path, packages: Vec<(&str, Tar)>) -> Vec<PathBuf> {
     let write_one = |(name, tar): (&str, Tar)| {
         let path = folder.join(format!("{name}_1_amd64.deb"));
-        std::fs::write(&path, tar.deb()).unwrap();
+        fs_err::write(&path, tar.deb()).unwrap();
         path
     };
     packages.into_iter().map(write_one).collect()

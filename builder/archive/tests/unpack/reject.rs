@@ -6,7 +6,7 @@ use xenolith_archive::unpack::{Limits, ListSink, Rules, control_fields, unpack_d
 use crate::deb::{Tar, ar, control, deb_of, gz, xz, zst};
 use crate::{chain, snapshot};
 
-const ZEROS: [u8; 4 << 20] = [0; 4 << 20];
+static ZEROS: [u8; 4 << 20] = [0; 4 << 20];
 
 fn member_cases() -> Vec<(&'static str, Tar)> {
     let tar = Tar::default;
@@ -152,8 +152,8 @@ const PARTS: &str =
 fn refused(deb: &[u8], rules: &Rules) -> String {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
-    std::fs::create_dir(&tree).unwrap();
-    std::fs::write(folder.path().join("outside"), "untouched").unwrap();
+    fs_err::create_dir(&tree).unwrap();
+    fs_err::write(folder.path().join("outside"), "untouched").unwrap();
     let on_disk = chain(&unpack_data(deb, &tree, rules).unwrap_err());
     let in_memory = chain(&unpack_into(deb, rules, &mut ListSink::default()).unwrap_err());
     assert_eq!(on_disk, in_memory);
