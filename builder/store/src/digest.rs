@@ -116,7 +116,8 @@ pub fn digest_bytes(bytes: &[u8]) -> Digest {
 /// The file cannot be opened or read; the error names it.
 pub fn digest_file(path: &Path) -> io::Result<Digest> {
     let mut file = fs::File::open(path)?;
-    digest_reader(&mut file)
+    let size = file.metadata()?.len();
+    digest_sized(&mut file, size)
 }
 
 /// The plain SHA-256 of all that `reader` still gives.
@@ -124,8 +125,15 @@ pub fn digest_file(path: &Path) -> io::Result<Digest> {
 /// # Errors
 /// The reader's own.
 pub fn digest_reader(reader: &mut impl Read) -> io::Result<Digest> {
+    digest_sized(reader, u64::MAX)
+}
+
+/// As [`digest_reader`], for about `size` bytes: most files are small, and clearing a large buffer for each of them
+/// takes longer than hashing it.
+pub(crate) fn digest_sized(reader: &mut impl Read, size: u64) -> io::Result<Digest> {
     let mut sum = Sha256::new();
-    let mut buffer = vec![0; 128 * 1024];
+    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+    let mut buffer = vec![0; room.clamp(512, 128 * 1024)];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(Digest(sum.finalize().into())),

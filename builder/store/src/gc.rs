@@ -120,7 +120,8 @@ struct Thing<T> {
 }
 
 impl Store {
-    /// Removes what the policy lets go. Failing to remove one thing does not keep the others.
+    /// Removes what the policy lets go. Failing to remove one thing does not keep the others. Not to be called
+    /// while this same session runs a build: only other sessions' blobs are safe from it.
     ///
     /// # Errors
     /// [`StoreError::List`] if the store cannot be read, [`StoreError::Lock`] if its locks cannot be used.

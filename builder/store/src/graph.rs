@@ -317,7 +317,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// An empty graph; under its name the store remembers what the last build saw.
+    /// An empty graph; under its name the store remembers what the last build saw. Two checkouts that share a
+    /// store explain their builds, and keep their results from gc, only if their graphs have different names.
     pub fn new(name: StepName) -> Self {
         Self { name, steps: BTreeMap::new() }
     }

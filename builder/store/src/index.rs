@@ -20,6 +20,9 @@
 //! counts as unsettled. The cost: files written within the last two seconds are read again by the next build.
 //! The stamp is taken from the open file before it is read and compared after, so that a write in between is seen.
 //!
+//! One exception: blobs are written by the store alone and never again once they have their name, so their stamps
+//! are taken at once. Without it every download would be hashed a second time by the build that fetched it.
+//!
 //! The change time is in the stamp because a modification time can be set (`touch -r`, `cp -p`, git tools that
 //! restore times) and the change time cannot. Device numbers are not: they change with every boot.
 //!
@@ -34,7 +37,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, digest_reader};
+use crate::digest::{Digest, digest_sized};
 use crate::tree::Stamp;
 
 /// How old a file's times must be when it is read for its digest to be kept.
@@ -154,7 +157,7 @@ fn read(path: &Path) -> io::Result<(Digest, Option<Stamp>)> {
     let mut file = fs::File::open(path)?;
     let before = Stamp::of(&file.metadata()?);
     let now = since_1970();
-    let digest = digest_reader(&mut file)?;
+    let digest = digest_sized(&mut file, before.size)?;
     let after = Stamp::of(&file.metadata()?);
     let settled = before == after && settled(before.mtime, now) && settled(before.ctime, now);
     Ok((digest, settled.then_some(before)))

@@ -6,7 +6,7 @@
 //!   (size, inode, both times); where one differs, the file is hashed again. So a copied or restored store
 //!   costs one reading and then has new stamps; a changed, missing or additional file is [`Damage`].
 //! - *Key*: the number of entries, the bytes in them, and the *shape*, a digest over every path, kind, mode, size
-//!   and modification time. It takes an `lstat` per entry (10⁵ of them: a third of a second), so it is checked
+//!   and modification time. It takes an `lstat` per entry (10⁵ of them: 0.7 s in `--example large_tree`), so it is checked
 //!   before a step reads the tree and not when a build only learns that nothing is to be done. What it does
 //!   not see is a bit that rotted on the disk; [`verify_deep`](crate::Store::verify_deep) reads everything.
 //!

@@ -262,7 +262,7 @@ impl<'a> Run<'a> {
     }
 
     fn start<'scope>(&mut self, scope: &'scope Scope<'scope, '_>, name: &StepName) {
-        let from_steps = self.from_steps(name);
+        let from_steps = self.suppliers(name);
         let key = self.key(name);
         let (store, sender, cancel) =
             (self.store.clone(), self.sender.clone(), Arc::clone(&self.options.cancel));
@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn from_steps(&self, name: &StepName) -> BTreeMap<String, FromStep> {
+    fn suppliers(&self, name: &StepName) -> BTreeMap<String, FromStep> {
         let mut from_steps = BTreeMap::new();
         for (input, source) in &self.nodes[name].inputs {
             let Input::Step(step) = source else { continue };
@@ -325,7 +325,7 @@ impl<'a> Run<'a> {
             }
             Message::Started(name) => {
                 let (key, began_ms) = (self.key(&name), self.elapsed_ms());
-                for step in self.from_steps(&name).into_values().map(|from| from.step) {
+                for step in self.suppliers(&name).into_values().map(|from| from.step) {
                     self.node(&step).verified = true;
                 }
                 let node = self.node(&name);

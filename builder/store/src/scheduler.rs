@@ -193,6 +193,7 @@ impl Scheduler {
         let name = graph.name.clone();
         let mut now = last.clone();
         now.began = began;
+        now.steps.retain(|step, _| graph.steps.contains_key(step));
         let run = Run::new(&self.store, nodes(graph, &order, seen), found, &last, options, events);
         let done = run.run(&mut now);
         if let Err(error) = now.save(&self.store, &name) {

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use common::{Journal, copying, graph, name, run, run_with, step_of};
 use fs_err as fs;
 use xenolith_store::{
-    Change, Damage, Event, Graph, Identity, Input, Reason, RunError, RunOptions, Scheduler, Store, Unit,
-    Verdict, WaitingOn,
+    Change, Damage, Deep, Depth, Event, Graph, Identity, Input, Lookup, Reason, RunError, RunOptions,
+    Scheduler, Store, Unit, Verdict, WaitingOn,
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -441,16 +441,43 @@ fn a_graph_with_a_cycle_or_a_missing_step_is_refused() {
 }
 
 #[test]
-fn an_event_is_a_line_of_json_with_its_schema() {
-    let event = Event::StepStarted {
-        step: name("xen"),
-        key: xenolith_store::digest_bytes(b""),
-        reason: Reason::OutputDamaged { damage: Damage::Missing { path: "xen.efi".to_owned() } },
-    };
-    let key = xenolith_store::digest_bytes(b"");
-    let line = format!(
-        r#"{{"schema":1,"at_ms":1250,"event":"step_started","step":"xen","key":"{key}","reason":"output_damaged","damage":{{"damage":"missing","path":"xen.efi"}}}}"#
+fn a_byte_that_rotted_in_a_large_tree_is_found_by_deep_verification() {
+    let (_folder, store) = store();
+    let tree = step_of("tree", &[], |context| {
+        fs::write(context.out().join("file"), "good")?;
+        Ok(())
+    });
+    let outputs = run(&store, graph([tree.identity(Identity::Key)]), "tree").result.unwrap();
+    let tree = &outputs[&name("tree")];
+    assert_eq!(store.verify_deep(&tree.key).unwrap(), Deep::Recorded);
+    assert_eq!(store.verify_deep(&tree.key).unwrap(), Deep::Same);
+    let path = tree.path.join("file");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "gOod").unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert!(
+        matches!(store.lookup(&tree.key, Depth::Shape).unwrap(), Lookup::Hit(_)),
+        "the shape cannot tell"
     );
-    assert_eq!(event.line(std::time::Duration::from_millis(1250)), line);
-    assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    assert_eq!(store.verify_deep(&tree.key).unwrap(), Deep::Damaged(Damage::Contents));
+    assert_eq!(store.verify_deep(&xenolith_store::digest_bytes(b"")).unwrap(), Deep::Missing);
+}
+
+#[test]
+fn a_file_with_other_contents_and_its_old_time_is_found_at_once() {
+    let (_folder, store) = store();
+    let build = || graph([copying("s", &[("v", Input::value(1))])]);
+    let path = run(&store, build(), "s").result.unwrap()[&name("s")].path.join("text");
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, "S\n").unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    let told = run(&store, build(), "s");
+    let damage = Damage::Changed { path: "text".to_owned() };
+    assert_eq!(told.reason("s"), Some(Reason::OutputDamaged { damage: damage.clone() }));
+    assert!(
+        told.events
+            .iter()
+            .any(|event| matches!(event, Event::StepDamaged { damage: found, .. } if *found == damage))
+    );
+    assert_eq!(told.text("s"), "s\n");
 }
