@@ -1,9 +1,9 @@
 //! The disks and partitions that the kernel shows at this moment, read from sysfs.
 //!
 //! Only facts are kept that decide something: names, sizes, GPT names and GUIDs, whether a disk is an optical
-//! drive or a RAM disk that firmware left behind. GPT names and GUIDs come from the kernel's own partition scan
-//! (`PARTNAME`, `PARTUUID` in the `uevent` file), so nothing is opened to learn them. Device-mapper, loop and
-//! RAM devices are not disks here: nothing is ever looked for on them.
+//! drive or a RAM disk that firmware left behind. GPT names come from the kernel's own partition scan
+//! (`PARTNAME` in the `uevent` file); GUIDs do too where the kernel tells them, else [`crate::guids`] reads
+//! them. Device-mapper, loop and RAM devices are not disks here: nothing is ever looked for on them.
 
 use std::path::{Path, PathBuf};
 
@@ -51,7 +51,7 @@ pub struct Partition {
     pub size: Bytes,
     /// Its GPT name, if it has one.
     pub label: Option<String>,
-    /// Its unique GUID, if the kernel tells (6.10 or newer).
+    /// Its unique GUID, if it is known.
     pub uuid: Option<Uuid>,
 }
 

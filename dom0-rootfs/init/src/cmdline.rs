@@ -1,7 +1,7 @@
 //! The kernel command line, as far as this program listens to it.
 //!
-//! It comes from inside the signed boot file, so it is believed; but it is still parsed strictly, because a root
-//! hash that is half read would look like a root that is missing.
+//! It comes from inside the signed boot file, so it is believed; but it is still parsed strictly, because a
+//! root hash that is half read would look like a root that is missing.
 
 use xenolith_layout::{RootHash, Version};
 

@@ -1,8 +1,9 @@
 //! The few lines that people see, and the fuller record that ends in the journal.
 //!
-//! An ordinary line goes to `/dev/console` (the last `console=` of the command line, as for any other init) and,
-//! below the level that consoles show, into the kernel's log, from where the journal takes it. An alarm goes into the kernel's log
-//! as critical instead, because the kernel prints that on every console, the screen as well as the serial line.
+//! An ordinary line goes to `/dev/console` (the last `console=` of the command line, as for any other init)
+//! and, below the level that consoles show, into the kernel's log, from where the journal takes it. An alarm
+//! goes into the kernel's log as critical instead, because the kernel prints that on every console, the
+//! screen as well as the serial line.
 
 use std::fmt;
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! `/etc`: an overlay whose upper layer is a generation per slot. The promise: **a rollback brings back the
-//! configuration of the slot that it goes back to, and an upgrade starts from the configuration that ran last.**
+//! configuration of the slot that it goes back to, and an upgrade starts from the configuration that ran
+//! last.**
 //!
 //! ```text
 //!   state/etc/a/upper      what differs from the image's /etc while slot A runs
@@ -8,15 +9,16 @@
 //!   state/etc/b/…          likewise; state/etc/live on media
 //!   state/etc/a.new        a copy that is not finished; swept away at the next try
 //! ```
-//! A slot whose image is not the one its generation has served was written anew: it then gets a copy of the other slot's
-//! generation. That needs nothing from the updater, so no order of its writes can go wrong.
+//! A slot whose image is not the one its generation has served was written anew: it then gets a copy of the
+//! other slot's generation. That needs nothing from the updater, so no order of its writes can go wrong.
 //!
-//! The copy is made beside (`a.new`), flushed, and exchanged with the old one in one step (`RENAME_EXCHANGE`):
-//! a power cut leaves the old generation with its old hash, so the copy is made again, or the new one. `cp -a`
-//! keeps owners, times, extended attributes and whiteouts (character devices 0:0), so a file that was deleted stays deleted.
+//! The copy is made beside (`a.new`), flushed, and exchanged with the old one in one step
+//! (`RENAME_EXCHANGE`): a power cut leaves the old generation with its old hash, so the copy is made again,
+//! or the new one. `cp -a` keeps owners, times, extended attributes and whiteouts (character devices 0:0), so
+//! a file that was deleted stays deleted.
 //!
-//! The overlay is mounted without index, redirects and copied-up metadata alone: the layer below is exchanged under the same
-//! upper layer at each upgrade, which overlayfs allows only so.
+//! The overlay is mounted without index, redirects and copied-up metadata alone: the layer below is exchanged
+//! under the same upper layer at each upgrade, which overlayfs allows only so.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

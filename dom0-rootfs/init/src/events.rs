@@ -4,8 +4,9 @@
 //! by one of the two. Messages are only a reason to look again: disks are always read from sysfs, so a lost
 //! message (the kernel says `ENOBUFS`) costs one more walk and nothing else.
 //!
-//! Modules are loaded by separate processes that are not waited for: a controller that takes a minute to start its disks
-//! then does not hold up the USB stick. They are waited for once, with a limit, before the system starts.
+//! Modules are loaded by separate processes that are not waited for: a controller that takes a minute to
+//! start its disks then does not hold up the USB stick. They are waited for once, with a limit, before the
+//! system starts.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -58,7 +59,8 @@ impl Events {
             SockProtocol::NetlinkKObjectUEvent,
         )
         .map_err(at("open the uevent socket"))?;
-        // Coldplug of a large server says thousands of things at once; a smaller buffer only means another walk.
+        // Coldplug of a large server says thousands of things at once; a smaller buffer only means another
+        // walk.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &(8 << 20));
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, KERNEL_GROUP)).map_err(at("listen to uevents"))?;
         Ok(Self { socket, loaders: Vec::new(), asked: BTreeSet::new() })
@@ -67,7 +69,8 @@ impl Events {
     /// Loads what no device announces, and waits for it.
     pub fn load_early_modules(&self) {
         if let Err(error) = Tool::Modprobe.run().arg("-abq").args(EARLY_MODULES).done() {
-            // One of them may not suit this machine (sha256_ssse3, efivarfs). What is really missing fails later.
+            // One of them may not suit this machine (sha256_ssse3, efivarfs). What is really missing fails
+            // later.
             note(error);
         }
     }

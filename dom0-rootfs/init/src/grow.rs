@@ -1,6 +1,6 @@
 //! Growing the state partition in the partition table, once, at the first boot of a disk whose state is still
-//! blank. The promise: **after a power cut at any moment the kernel and the firmware still find a whole table, and
-//! every entry but one is what it was.**
+//! blank. The promise: **after a power cut at any moment the kernel and the firmware still find a whole
+//! table, and every entry but one is what it was.**
 //!
 //! ```text
 //!   MBR | header | entries |  … partitions …  | state ->        … free …      | entries | header
@@ -8,19 +8,20 @@
 //!   2 write entries and header at the start, flush                  cut: the one at the end is whole (firmware mends)
 //!   3 the kernel reads the table anew                               cut: so it does at the next boot
 //! ```
-//! A disk image that was written to a longer disk has its backup table in the middle, where nobody looks for it;
-//! step 1 comes first so that step 2 is never without a backup that firmware and kernel find (last sector).
+//! A disk image that was written to a longer disk has its backup table in the middle, where nobody looks for
+//! it; step 1 comes first so that step 2 is never without a backup that firmware and kernel find (last
+//! sector).
 //!
-//! It happens after a slot on this disk has been recognised and before it is opened, so that nothing on the disk
-//! is in use and `blockdev --rereadpt` is granted; the nodes are there again when it returns. If it is refused
-//! after all, this boot makes its file system as short as the partition was, and the next one grows it.
-//! `partx --update` (util-linux 2.41) would work beside partitions in use, but after it the kernel no longer
-//! knows the partition's GPT name; `resizepart` is not in Debian's package.
+//! It happens after a slot on this disk has been recognised and before it is opened, so that nothing on the
+//! disk is in use and `blockdev --rereadpt` is granted; the nodes are there again when it returns. If it is
+//! refused after all, this boot makes its file system as short as the partition was, and the next one grows
+//! it. `partx --update` (util-linux 2.41) would work beside partitions in use, but after it the kernel no
+//! longer knows the partition's GPT name; `resizepart` is not in Debian's package.
 //!
-//! The new table is made by the `gpt` crate over a layer that collects its writes (the crate itself writes both
-//! tables interleaved); what is collected is then compared with what may change, and written in this order.
-//! Left out: the disk's length in the protective MBR, which neither firmware nor kernel compares; making a state
-//! partition where the table has none; growing one that has a file system already.
+//! The new table is made by the `gpt` crate over a layer that collects its writes (the crate itself writes
+//! both tables interleaved); what is collected is then compared with what may change, and written in this
+//! order. Left out: the disk's length in the protective MBR, which neither firmware nor kernel compares;
+//! making a state partition where the table has none; growing one that has a file system already.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -81,6 +82,12 @@ fn plan(
         SectorSize::B512 => LogicalBlockSize::Lb512,
         SectorSize::B4096 => LogicalBlockSize::Lb4096,
     };
+    // The crate (4.1) panics on entries of another size, which the specification allows and nobody uses.
+    let mut size = [0; 4];
+    device.read_exact_at(&mut size, block.as_u64() + 84)?;
+    if size != 128_u32.to_le_bytes() {
+        return Err(InitError::Refused("the first partition table is damaged or of an unusual kind"));
+    }
     let staged = Staged { device, length: length.get(), position: 0, writes: Vec::new() };
     let mut gpt = GptConfig::new()
         .writable(true)

@@ -5,9 +5,9 @@
 //! dependencies follow from `modules.dep`.
 //!
 //! Everything that would need an `ioctl` of our own is left to a small program instead: `losetup` for loop
-//! devices, `blockdev` for having the kernel read a changed partition table, `ip` for addresses, `veritysetup` for the
-//! device mapper. None of them is a shell, and none is run with text that came from outside except as one whole
-//! argument.
+//! devices, `blockdev` for having the kernel read a changed partition table, `ip` for addresses,
+//! `veritysetup` for the device mapper. None of them is a shell, and none is run with text that came from
+//! outside except as one whole argument.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -268,7 +268,8 @@ impl Call {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin")
             .env("LC_ALL", "C")
-            // There is no udev here that could answer the device mapper's cookies: nodes are made by the library.
+            // There is no udev here that could answer the device mapper's cookies: nodes are made by the
+            // library.
             .env("DM_DISABLE_UDEV", "1")
             .stdin(Stdio::null());
         command

@@ -8,9 +8,10 @@ use crate::blocks;
 use crate::boot::{BootFacts, Medium};
 use crate::cmdline::{self, Cmdline};
 use crate::console::{alarm, note, say};
-use crate::efi::{self, Loader};
+use crate::efi::{self, Loader, Origin};
 use crate::error::InitError;
 use crate::events::Events;
+use crate::guids::Guids;
 use crate::mounts;
 use crate::open::{self, Root};
 use crate::search::{Search, Step};
@@ -53,9 +54,13 @@ pub fn run() -> Result<Infallible, InitError> {
 fn search(events: &mut Events, loader: &Loader, cmdline: &Cmdline) -> Result<Root, InitError> {
     let begin = Instant::now();
     let mut search = Search::new(loader.origin);
+    let mut guids = Guids::default();
     let mut has_waited = false;
     loop {
-        let disks = blocks::disks(Path::new(SYS));
+        let mut disks = blocks::disks(Path::new(SYS));
+        if matches!(loader.origin, Origin::Partition(_)) {
+            guids.complete(&mut disks, Path::new("/dev"));
+        }
         match search.next(&disks, begin.elapsed()) {
             Step::Try(candidate) => match open::open(&candidate, &disks, &cmdline.root_hash) {
                 Ok(root) => {
@@ -75,6 +80,7 @@ fn search(events: &mut Events, loader: &Loader, cmdline: &Cmdline) -> Result<Roo
                 let patience = until.saturating_sub(begin.elapsed());
                 for device in events.wait(patience, Path::new(SYS))? {
                     search.changed(&device);
+                    guids.changed(&device);
                 }
             }
             Step::GiveUp => {

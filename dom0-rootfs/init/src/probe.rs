@@ -1,10 +1,10 @@
 //! Recognising a verity tree: is this the one whose root hash was asked for?
 //!
-//! The superblock's UUID is the first half of the root hash, so it tells at a glance; then the top block of the
-//! tree must really hash to the root hash. Both cost two blocks to read. The second check matters because what follows
-//! is opened with "panic on corruption": a stale or hostile tree that only carries the right UUID must be
-//! a refused candidate here, not a panic that hides the good one behind it. What lies below the top block is proven by the
-//! kernel as it is read.
+//! The superblock's UUID is the first half of the root hash, so it tells at a glance; then the top block of
+//! the tree must really hash to the root hash. Both cost two blocks to read. The second check matters because
+//! what follows is opened with "panic on corruption": a stale or hostile tree that only carries the right
+//! UUID must be a refused candidate here, not a panic that hides the good one behind it. What lies below the
+//! top block is proven by the kernel as it is read.
 
 use std::io::{self, Read};
 

@@ -9,11 +9,11 @@
 //!   after DEADLINE      nothing: report what was refused and why, fail the boot; sooner (HERE_DEADLINE) if the
 //!                       loader's disk is there, since waiting does not mend it and the other slot can boot
 //! ```
-//! All media carry the same signed boot file, so "installed host or installer" is decided here. A USB stick must
-//! not start the host that is installed on a faster disk just because that disk was there first, and the other
-//! way round: hence the grace, during which only the loader's own disk counts. It ends at once when that disk
-//! has been there for a moment and has nothing. Without any word from the loader the slots are taken as they
-//! come, and media have to wait a little for them.
+//! All media carry the same signed boot file, so "installed host or installer" is decided here. A USB stick
+//! must not start the host that is installed on a faster disk just because that disk was there first, and the
+//! other way round: hence the grace, during which only the loader's own disk counts. It ends at once when
+//! that disk has been there for a moment and has nothing. Without any word from the loader the slots are
+//! taken as they come, and media have to wait a little for them.
 //!
 //! Trust plays no part: verity proves whatever is found, and a look in one place more costs only time.
 //!

@@ -1,10 +1,11 @@
-//! The state partition. The promise: **state that exists is never overwritten; a host whose state cannot be used
-//! still starts, and says so loudly.**
+//! The state partition. The promise: **state that exists is never overwritten; a host whose state cannot be
+//! used still starts, and says so loudly.**
 //!
 //! ```text
 //!   what is on the partition       what happens
 //!   nothing (4 KiB of zeros)       grow the partition, make a file system: the first boot of this disk
-//!   ext4                           e2fsck -p, mount, grow the file system if the partition is longer
+//!   ext4                           e2fsck -p (then from the backup superblock), mount, grow the file system if
+//!                                  the partition is longer
 //!   ext4 that stays damaged        tmpfs, "tmpfs (damaged: …)": for people to mend
 //!   zeros, but a backup superblock the start was lost: as damaged, after an attempt to mend it
 //!   anything else                  tmpfs, "tmpfs (damaged: …)"
@@ -39,6 +40,8 @@ pub const CLAIMED: &str = "claimed";
 
 /// Where ext4 with blocks of 4 KiB keeps its first backup superblock.
 const BACKUP: Bytes = Bytes::mib(128);
+/// Has e2fsck begin there: 32768 blocks of 4 KiB are [`BACKUP`], and `-b` needs `-B`.
+const FROM_BACKUP: [&str; 4] = ["-b", "32768", "-B", "4096"];
 /// Less than this between file system and partition is what rounding leaves.
 const WORTH_GROWING: Bytes = Bytes::mib(128);
 
@@ -139,8 +142,8 @@ pub fn mount(disk: Option<&str>, sys: &Path) -> Result<State, InitError> {
     Ok(state)
 }
 
-/// Whether nothing has claimed this state, mounted at `at`. A host whose state cannot be read may have been claimed
-/// long ago, so a seed must not take it over: that counts as claimed.
+/// Whether nothing has claimed this state, mounted at `at`. A host whose state cannot be read may have been
+/// claimed long ago, so a seed must not take it over: that counts as claimed.
 pub fn is_first_boot(state: &State, at: &Path) -> bool {
     match state {
         State::Partition(_) | State::Memory => !at.join(CLAIMED).exists(),
@@ -164,9 +167,9 @@ fn mount_partition(disk: &str, sys: &Path) -> Result<PathBuf, InitError> {
             say(format_args!("making the state file system on {}", node.display()));
             make(&node)?;
         }
-        Content::Ext4(_) => check(&node, &[])?,
-        // -b needs -B; 32768 blocks of 4 KiB are BACKUP.
-        Content::Headless => check(&node, &["-b", "32768", "-B", "4096"])?,
+        // What cannot be mended safely by the first superblock may be by its backup; -p changes nothing else.
+        Content::Ext4(_) => check(&node, &[]).or_else(|_| check(&node, &FROM_BACKUP))?,
+        Content::Headless => check(&node, &FROM_BACKUP)?,
         Content::Foreign => {
             return Err(InitError::Refused("the state partition holds something else than ext4"));
         }

@@ -33,7 +33,11 @@ pub fn writable_parts(slot: Option<Slot>, root_hash: RootHash) -> Result<(), Ini
             fs_err::remove_dir_all(&staged)?;
         }
         Tool::Cp.run().args(["-a", "--"]).arg(sysroot.join("var")).arg(&staged).done()?;
-        fs_err::rename(&staged, &var)?; // cut: with it or without it; a journaled rename does not overtake its folder
+        // Else the rename could last and the files' contents not.
+        let folder = fs_err::File::open(&staged)?;
+        nix::unistd::syncfs(&folder)
+            .map_err(|source| InitError::System { what: "flush the state", source })?;
+        fs_err::rename(&staged, &var)?; // the commit; cut: with it or without it
     }
     bind(&var, sysroot.join("var"))?;
     let generation = etc::prepare(state, slot, root_hash)?;

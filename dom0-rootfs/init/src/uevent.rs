@@ -1,8 +1,9 @@
 //! Kernel uevents: what the kernel says when a device comes, changes or goes.
 //!
-//! A message on the netlink socket is `action@devpath\0KEY=VALUE\0KEY=VALUE\0…`; the file `uevent` of a device
-//! in sysfs has the same pairs, one a line. Messages come from the kernel, but a process with the right
-//! capability could send one too, so the socket drops senders other than port 0 and this parser takes any bytes.
+//! A message on the netlink socket is `action@devpath\0KEY=VALUE\0KEY=VALUE\0…`; the file `uevent` of a
+//! device in sysfs has the same pairs, one a line. Messages come from the kernel, but a process with the
+//! right capability could send one too, so the socket drops senders other than port 0 and this parser takes
+//! any bytes.
 
 use std::collections::BTreeMap;
 

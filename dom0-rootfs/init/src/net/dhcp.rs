@@ -4,16 +4,16 @@
 //!   us: DISCOVER ──▶ all          they: OFFER (address, mask, server, URL)      an offer without URL is passed over
 //!   us: REQUEST  ──▶ all          they: ACK   (the same once more; what it says counts)
 //! ```
-//! We say that we are an HTTP boot client (options 60 and 93), because servers hand out a URL only to those; the
-//! same server rule that started the firmware over HTTP then serves us. The answer comes from anyone on the wire:
-//! each field is checked, a wrong one is a refused answer, and the worst that a liar can do is to send us to a place
-//! whose root verity does not accept. A lease is not renewed: what was configured is taken back when the
-//! files are here.
+//! We say that we are an HTTP boot client (options 60 and 93), because servers hand out a URL only to those;
+//! the same server rule that started the firmware over HTTP then serves us. The answer comes from anyone on
+//! the wire: each field is checked, a wrong one is a refused answer, and the worst that a liar can do is to
+//! send us to a place whose root verity does not accept. A lease is not renewed: what was configured is taken
+//! back when the files are here.
 //!
 //! The message is fixed fields up to byte 236, a magic number, then options of code, length and value.
-//! Source: RFC 2131, RFC 2132, RFC 4578 (93), UEFI 2.10 §24.7 (HTTP boot). An own reader of ten options, since the crate for
-//! it (dhcproto 0.15) brings a DNS library along. Overloaded `sname` and `file` fields (option 52) are
-//! left out, except that `file` may hold the URL.
+//! Source: RFC 2131, RFC 2132, RFC 4578 (93), UEFI 2.10 §24.7 (HTTP boot). An own reader of ten options,
+//! since the crate for it (dhcproto 0.15) brings a DNS library along. Overloaded `sname` and `file` fields
+//! (option 52) are left out, except that `file` may hold the URL.
 
 use std::net::Ipv4Addr;
 
@@ -203,8 +203,8 @@ fn boot_file(message: &[u8], options: &Options<'_>) -> Result<Option<String>, No
 struct Options<'a>(&'a [u8]);
 
 impl<'a> Options<'a> {
-    /// The first option with this code. Long values that are split over several (RFC 3396) are not put together: no URL
-    /// of ours is longer than 255 bytes.
+    /// The first option with this code. Long values that are split over several (RFC 3396) are not put
+    /// together: no URL of ours is longer than 255 bytes.
     fn get(&self, code: u8) -> Result<Option<&'a [u8]>, NoAnswer> {
         let mut rest = self.0;
         loop {

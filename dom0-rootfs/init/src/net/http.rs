@@ -1,9 +1,10 @@
 //! Fetching a file over HTTP/1.1, in pieces if it must be.
 //!
 //! Only what a static file server answers to one `GET` is understood: a status of 200 or 206, a length, the
-//! bytes. Redirects, chunks and compression are refused with their name. A connection that ends early or says nothing for
-//! [`STALL`] is opened again with `Range` where it ended; a server that does not know ranges starts from the
-//! beginning. Every attempt that brings at least one byte is progress; [`TRIES`] in a row that bring none end it.
+//! bytes. Redirects, chunks and compression are refused with their name. A connection that ends early or says
+//! nothing for [`STALL`] is opened again with `Range` where it ended; a server that does not know ranges
+//! starts from the beginning. Every attempt that brings at least one byte is progress; [`TRIES`] in a row
+//! that bring none end it.
 //!
 //! Nothing here is trusted: length and status steer only how long we listen. Source: RFC 9110, RFC 9112.
 

@@ -1,8 +1,10 @@
-//! Network devices: finding them, talking DHCP on all of them at once, giving one its address and taking it back.
+//! Network devices: finding them, talking DHCP on all of them at once, giving one its address and taking it
+//! back.
 //!
-//! An ordinary UDP socket per device, bound to it, sends to and hears from the broadcast address before the device
-//! has an address of its own (Linux 6.12); no packet socket is needed. That a link came up is heard on a route
-//! netlink socket, which serves as an alarm clock only: nothing is read from it but that something happened.
+//! An ordinary UDP socket per device, bound to it, sends to and hears from the broadcast address before the
+//! device has an address of its own (Linux 6.12); no packet socket is needed. That a link came up is heard on
+//! a route netlink socket, which serves as an alarm clock only: nothing is read from it but that something
+//! happened.
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -20,12 +22,12 @@ use super::NetError;
 use super::dhcp::{self, Answer};
 use super::talk::{Heard, Talk};
 use super::url::Base;
-use crate::console::note;
+use crate::console::{note, say};
 use crate::events::readable;
 use crate::needs::{Tool, ToolError};
 
-/// How long all devices together may take to get an address: links of servers come up in some ten seconds, switches
-/// with spanning tree hold them for thirty.
+/// How long all devices together may take to get an address: links of servers come up in some ten seconds,
+/// switches with spanning tree hold them for thirty.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The kernel's group for links that come, go, rise and fall.
 const LINKS: u32 = 1;
@@ -96,6 +98,8 @@ pub fn lease(sys: &Path) -> Result<Lease, NetError> {
     if lines.is_empty() {
         return Err(NetError::NoDevice);
     }
+    let names: Vec<&str> = lines.iter().map(|line| line.nic.name.as_str()).collect();
+    say(format_args!("no root on this machine so far; asking on {}", names.join(", ")));
     let mut heard = Vec::new();
     while begin.elapsed() < PATIENCE {
         for line in &mut lines {

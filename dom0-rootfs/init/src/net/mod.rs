@@ -5,14 +5,15 @@
 //!                  first offer      (or http://<next server>/xenolith/)   into RAM, exactly as long as the tree says
 //!                  with a place
 //! ```
-//! Plain HTTP and any DHCP server will do, since nothing that comes from there is believed: the tree has to hash to
-//! the root hash of the signed boot file, and the kernel proves every block of the image against the tree. What an
-//! attacker can do is keep us from booting, and for that there is a limit to everything: time, attempts, length,
-//! memory.
+//! Plain HTTP and any DHCP server will do, since nothing that comes from there is believed: the tree has to
+//! hash to the root hash of the signed boot file, and the kernel proves every block of the image against the
+//! tree. What an attacker can do is keep us from booting, and for that there is a limit to everything: time,
+//! attempts, length, memory.
 //!
 //! The files stay in RAM as long as the system runs. The address is taken back before it starts.
 //!
-//! Left out: IPv6, VLANs, static addresses (there is nowhere to write them down: the command line is signed), TLS.
+//! Left out: IPv6, VLANs, static addresses (there is nowhere to write them down: the command line is signed),
+//! TLS.
 
 pub mod dhcp;
 pub mod http;
@@ -123,7 +124,6 @@ pub enum NetError {
 /// # Errors
 /// Nothing stays behind then: neither files nor an address.
 pub fn fetch(root_hash: &RootHash) -> Result<[PathBuf; 2], InitError> {
-    say("nothing found on this machine; asking the network");
     let lease = link::lease(Path::new("/sys"))?;
     say(format_args!("{} on {}: fetching from {}", lease.answer.address, lease.nic.name, lease.base));
     let files = with_address(&lease, root_hash);

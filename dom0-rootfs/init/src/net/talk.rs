@@ -6,8 +6,8 @@
 //!      ▲                                             │
 //!      └──────── nak, or three requests unanswered ──┘
 //! ```
-//! The first offer that leads to a URL wins; comparing offers would only mean waiting. A link that comes up makes
-//! the next question due at once, but never sooner than a second after the last one.
+//! The first offer that leads to a URL wins; comparing offers would only mean waiting. A link that comes up
+//! makes the next question due at once, but never sooner than a second after the last one.
 
 use std::time::Duration;
 
