@@ -8,7 +8,7 @@
 //!   else: lock dest.part ▶ hash what it holds ▶ GET from there ▶ append, hash ▶ size, hash right?
 //!              ▲                                                    │              │ yes: fsync, rename ▶ done
 //!              └──── wait, with back-off: 5xx, 408, 429, broken, ◀──┘              └ no: empty it, once more from 0,
-//!                    stalled, ended early; keeps what has arrived                        then WrongContent
+//!                    stalled, ended early; keeps what has arrived                        then Trust
 //! ```
 //! Order of writes: content to `dest.part`, fsync, rename. A cut before the rename leaves a part that the next run
 //! goes on with; its hash tells whether the file system kept it well. The folder is not synced: a lost rename costs
@@ -26,7 +26,7 @@ mod one;
 mod pace;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -94,6 +94,10 @@ pub struct Progress<'a> {
     pub index: usize,
     /// What happened.
     pub event: Event,
+    /// Bytes in place or in parts, of all items together. May fall back.
+    pub done: u64,
+    /// The sizes of all items together.
+    pub total: u64,
 }
 
 /// What happened.
@@ -174,6 +178,9 @@ impl Downloader {
             gate: Gate::new(&self.stop),
             next: AtomicUsize::new(0),
             results: Mutex::default(),
+            positions: items.iter().map(|_| AtomicU64::new(0)).collect(),
+            done: AtomicU64::new(0),
+            total: sum_of_sizes(items.iter()),
             progress,
         };
         // The largest first: a large file that starts last would leave the other threads idle.
@@ -191,13 +198,18 @@ impl Downloader {
     /// The whole of a small file of which neither size nor hash is known yet, `max` bytes at most.
     ///
     /// # Errors
-    /// [`FetchError::TooLarge`] beyond `max`; [`FetchError::Gone`] if it is not there; [`FetchError::Offline`].
+    /// [`FetchError::TooLarge`] beyond `max`; [`FetchError::NotFound`]; [`FetchError::Offline`].
     pub fn fetch_small(&self, url: &str, max: u64) -> Result<Vec<u8>, FetchError> {
         if self.options.offline {
             return Err(FetchError::Offline { missing: 1, bytes: 0, first: vec![url.to_owned()] });
         }
         let gate = Gate::new(&self.stop);
-        gate.persist(&self.options, url, url, &mut |_| {}, &mut || self.small_once(&gate, url, max))
+        let result =
+            gate.persist(&self.options, url, url, &mut |_| {}, &mut || self.small_once(&gate, url, max));
+        result.map_err(|error| match error {
+            FetchError::Gone { url, status, .. } => FetchError::NotFound { url, status },
+            other => other,
+        })
     }
 
     fn small_once(&self, gate: &Gate<'_>, url: &str, max: u64) -> Result<Vec<u8>, Trouble> {
@@ -225,6 +237,10 @@ struct Run<'a> {
     gate: Gate<'a>,
     next: AtomicUsize,
     results: Mutex<Results>,
+    /// How many bytes of each item are there; `done` is their sum.
+    positions: Vec<AtomicU64>,
+    done: AtomicU64,
+    total: u64,
     progress: &'a (dyn Fn(Progress<'_>) + Sync),
 }
 
@@ -240,7 +256,7 @@ impl Run<'_> {
     fn work(&self, items: &[Item], order: &[usize]) {
         while let Some(index) = order.get(self.next.fetch_add(1, Ordering::Relaxed)).copied() {
             let item = &items[index];
-            let report = |event| (self.progress)(Progress { item, index, event });
+            let report = |event| self.report(item, index, event);
             let job = Job {
                 item,
                 agent: &self.downloader.agent,
@@ -262,6 +278,24 @@ impl Run<'_> {
                 }
             }
         }
+    }
+}
+
+impl Run<'_> {
+    fn report(&self, item: &Item, index: usize, event: Event) {
+        let position = match event {
+            Event::Present | Event::Done => Some(item.size),
+            Event::Started { from } | Event::At(from) => Some(from),
+            Event::Waiting { .. } | Event::Elsewhere => None,
+        };
+        if let Some(position) = position {
+            // One thread has the item, so nothing comes between; together the two stay a sum, whatever the order.
+            let before = self.positions[index].swap(position, Ordering::Relaxed);
+            self.done.fetch_add(position, Ordering::Relaxed);
+            self.done.fetch_sub(before, Ordering::Relaxed);
+        }
+        let done = self.done.load(Ordering::Relaxed);
+        (self.progress)(Progress { item, index, event, done, total: self.total });
     }
 }
 
@@ -297,10 +331,15 @@ impl Results {
         if !self.missing.is_empty() {
             return Err(FetchError::Offline {
                 missing: self.missing.len(),
-                bytes: self.missing.iter().map(|index| items[*index].size).sum(),
+                bytes: sum_of_sizes(self.missing.iter().map(|index| &items[*index])),
                 first: self.missing.iter().take(NAMED).map(|index| items[*index].name.clone()).collect(),
             });
         }
         Ok(self.summary)
     }
+}
+
+/// Sizes come from a lock file and may be anything.
+fn sum_of_sizes<'a>(items: impl Iterator<Item = &'a Item>) -> u64 {
+    items.fold(0, |sum, item| sum.saturating_add(item.size))
 }

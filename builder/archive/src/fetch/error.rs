@@ -19,9 +19,17 @@ pub enum FetchError {
         /// Other packages that are gone as well.
         also: Vec<String>,
     },
+    /// 404 or 410 for a file that no lock names.
+    #[error("there is no {url} (status {status})")]
+    NotFound {
+        /// What was looked for.
+        url: String,
+        /// 404 or 410.
+        status: u16,
+    },
     /// Not what the lock pins: a question of trust, twice the same from the very first byte.
     #[error("{name} was not accepted from {url}")]
-    WrongContent {
+    Trust {
         /// The package.
         name: String,
         /// Where it came from.
@@ -144,11 +152,15 @@ impl FetchError {
                     names.join(" ")
                 )
             }
-            Self::WrongContent { .. } => "a proxy or a login page may have answered in place of the mirror; \
+            Self::Trust { .. } => "a proxy or a login page may have answered in place of the mirror; \
                  choose another one with --mirror URL"
                 .to_owned(),
             Self::Unreachable { .. } => {
                 "what has arrived is kept; run it again, or choose another mirror with --mirror URL"
+                    .to_owned()
+            }
+            Self::NotFound { .. } => {
+                "the mirror may not carry this suite, or be no mirror of this archive; choose another with --mirror URL"
                     .to_owned()
             }
             Self::Refused { .. } => "choose another mirror with --mirror URL".to_owned(),

@@ -79,7 +79,7 @@ impl Job<'_> {
             part.clear().map_err(|error| self.failed("empty", &self.part_path(), error))?;
             (self.report)(Event::At(0));
             if again {
-                return Err(FetchError::WrongContent {
+                return Err(FetchError::Trust {
                     name: self.item.name.clone(),
                     url: self.item.url.clone(),
                     source: mismatch,

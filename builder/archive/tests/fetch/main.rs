@@ -109,7 +109,9 @@ fn a_connection_is_used_again() {
     let items: Vec<Item> =
         (0..5).map(|seed| item(&server, folder.path(), &seed.to_string(), &content(seed))).collect();
     let one = Downloader::new(DownloadOptions { parallel: 1, ..options() });
-    one.fetch_all(&items, &|_| {}).unwrap();
+    let last = Mutex::new((0, 0));
+    one.fetch_all(&items, &|progress| *last.lock().unwrap() = (progress.done, progress.total)).unwrap();
+    assert_eq!(last.into_inner().unwrap(), (2_000_000, 2_000_000));
     assert_eq!(server.connections(), 1);
 }
 
@@ -262,8 +264,7 @@ fn an_address_that_cannot_be_right_is_not_tried_twice() {
 fn wrong_bytes_are_asked_for_once_more_and_then_a_question_of_trust() {
     let (result, asked) = fetch_one(&content(1), b"", |_, _| whole(&content(2)));
     assert_eq!(asked, [None, None]);
-    let FetchError::WrongContent { source: Mismatch::Hash { expected, got }, .. } = result.unwrap_err()
-    else {
+    let FetchError::Trust { source: Mismatch::Hash { expected, got }, .. } = result.unwrap_err() else {
         panic!("not a hash mismatch");
     };
     assert_eq!(expected, <[u8; 32]>::from(Sha256::digest(content(1))));
@@ -285,10 +286,7 @@ fn another_length_is_not_even_read() {
     let (result, asked) = fetch_one(&content(1), b"", |_, _| whole(b"<html>log in</html>"));
     assert_eq!(asked.len(), 2);
     let error = result.unwrap_err();
-    assert!(matches!(
-        error,
-        FetchError::WrongContent { source: Mismatch::Size { expected: 400_000, got: 19 }, .. }
-    ));
+    assert!(matches!(error, FetchError::Trust { source: Mismatch::Size { expected: 400_000, got: 19 }, .. }));
 }
 
 #[test]
@@ -467,6 +465,6 @@ fn a_small_file_has_a_largest_size() {
     }
     assert!(matches!(
         downloader.fetch_small(&server.url("none"), 4),
-        Err(FetchError::Gone { status: 404, .. })
+        Err(FetchError::NotFound { status: 404, .. })
     ));
 }
