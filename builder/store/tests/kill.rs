@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{contents, copying, graph, name, run_with, step_of};
+use common::{contents, copying, folder, graph, name, run_with, step_of};
 use fs_err as fs;
 use xenolith_store::{Deep, Effect, Graph, Identity, Input, RunOptions, Store, StoreError, Watch};
 
@@ -49,7 +49,7 @@ fn outputs(store: &Store) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
 }
 
 fn expected() -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     outputs(&Store::open(folder.path()).unwrap())
 }
 
@@ -98,7 +98,7 @@ fn killed_at_any_effect_the_next_build_gives_the_same() {
     for filled in [false, true] {
         let mut at = 0;
         loop {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = folder();
             if filled {
                 outputs(&Store::open(folder.path()).unwrap());
             }
@@ -128,7 +128,7 @@ fn when_any_effect_fails_the_next_build_gives_the_same() {
     let expected = expected();
     let mut at = 0;
     loop {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let failed = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&failed);
         let watch = at_effect(at, move |_| {
@@ -170,7 +170,7 @@ fn whatever_happens_to_a_file_of_the_store_the_next_build_gives_the_same() {
         ("garbage", |path| fs::write(path, "[garbage").unwrap()),
     ];
     let expected = expected();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = Store::open(folder.path()).unwrap();
     outputs(&store);
     drop(store);
@@ -196,7 +196,7 @@ fn whatever_happens_to_a_file_of_the_store_the_next_build_gives_the_same() {
 
 #[test]
 fn a_copied_store_is_read_once_and_then_trusted() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let store = Store::open(&one).unwrap();
     let made = outputs(&store);
@@ -217,7 +217,7 @@ fn a_copied_store_is_read_once_and_then_trusted() {
 
 #[test]
 fn a_store_of_another_format_is_left_alone() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     drop(Store::open(folder.path()).unwrap());
     fs::write(folder.path().join("format"), "2").unwrap();
     let error = Store::open(folder.path()).map(drop).unwrap_err();

@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use common::{Journal, copying, graph, name, run_with, step_of};
+use common::{Journal, copying, folder, graph, name, run_with, step_of};
 use fs_err as fs;
 use proptest::prelude::*;
 use xenolith_store::{Graph, Identity, Input, Reason, RunOptions, Scheduler, StepSpec, Store, TreeFilter};
@@ -62,7 +62,7 @@ proptest! {
 
     #[test]
     fn a_key_changes_exactly_if_an_input_changes(one in world(), two in world()) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let root = folder.path().join("world");
         let key = |world: &World| {
@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn each_step_runs_after_its_inputs_and_at_most_once(shape in shape(), jobs in 1_usize..4) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let target = format!("s{}", shape.len() - 1);
         let options = RunOptions { jobs, ..RunOptions::default() };
@@ -149,7 +149,7 @@ proptest! {
 
     #[test]
     fn a_changed_step_reruns_only_what_it_reaches(shape in shape(), which: prop::sample::Index) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let target = format!("s{}", shape.len() - 1);
         let options = RunOptions { jobs: 2, ..RunOptions::default() };
@@ -177,7 +177,7 @@ proptest! {
 
 #[test]
 fn no_input_can_pass_for_an_input_of_another_kind_or_name() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = Store::open(&folder.path().join("store")).unwrap();
     let blob = store.put_blob(b"x").unwrap();
     let specs = [
@@ -204,7 +204,7 @@ fn no_input_can_pass_for_an_input_of_another_kind_or_name() {
 
 #[test]
 fn memory_weight_and_code_are_no_inputs() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let store = Store::open(&folder.path().join("store")).unwrap();
     common::run(&store, graph([copying("s", &[])]), "s").result.unwrap();
     let other = step_of("s", &[], |_| Err("never run".into())).memory(7).weight(7);

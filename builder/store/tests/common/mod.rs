@@ -11,6 +11,12 @@ use xenolith_store::{
     StepSpec, Store,
 };
 
+/// A folder for a store that is made over and over: in memory if the system has such a place, since each result is
+/// flushed and a busy disk takes its time over that.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A name that the test wrote itself.
 pub fn name(text: &str) -> StepName {
     text.parse().unwrap()
