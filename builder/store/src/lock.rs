@@ -150,11 +150,13 @@ mod tests {
     fn a_lock_on_a_file_that_was_removed_meanwhile_is_not_taken_for_held() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
-        let stale = open(&path).unwrap();
+        let (one, two) = (open(&path).unwrap(), open(&path).unwrap());
         let gc = Lock::wait(&path, Mode::Exclusive).unwrap();
         gc.remove(&path).unwrap();
-        stale.lock().unwrap();
-        assert!(Lock::still_there(stale, &path).unwrap().is_none());
-        assert!(Lock::try_now(&path, Mode::Exclusive).unwrap().is_some());
+        one.lock().unwrap();
+        assert!(Lock::still_there(one, &path).unwrap().is_none(), "no file has this name");
+        let _new = Lock::try_now(&path, Mode::Exclusive).unwrap().unwrap();
+        two.lock().unwrap();
+        assert!(Lock::still_there(two, &path).unwrap().is_none(), "another file has this name");
     }
 }

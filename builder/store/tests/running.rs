@@ -232,9 +232,11 @@ fn a_cancelled_build_stores_nothing_half_and_starts_nothing_more() {
         flag.store(true, Ordering::Relaxed);
         if context.cancelled() { Err("ended early".into()) } else { Ok(()) }
     });
-    let steps = [long, copying("after", &[("long", step("long"))])];
-    let options = RunOptions { cancel, ..RunOptions::default() };
-    let told = run_with(&store, graph(steps), "after", &options);
+    let steps =
+        [long.weight(9), copying("free", &[]), copying("all", &[("a", step("long")), ("b", step("free"))])];
+    let options = RunOptions { cancel, jobs: 1, ..RunOptions::default() };
+    let told = run_with(&store, graph(steps), "all", &options);
+    assert_eq!(told.ran(), ["long"]);
     assert!(matches!(told.result, Err(RunError::Cancelled)), "{:?}", told.result);
     assert!(store.results().unwrap().is_empty());
     assert!(!told.events.iter().any(|event| matches!(event, Event::StepFailed { .. })));
