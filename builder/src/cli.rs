@@ -43,20 +43,8 @@ pub enum Command {
     Lock(LockArgs),
     /// Boot a result in QEMU with UEFI firmware
     Run(RunArgs),
-    /// Write the ISO to a USB stick and verify it
-    Flash(FlashArgs),
-    /// Say what an ISO, disk image, boot file or update set contains
-    Inspect(InspectArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
-    /// Write one self-contained HTML page about a build
-    Report(ReportArgs),
-    /// Build the image steps a second time without their cache and compare every byte
-    Verify(VerifyArgs),
-    /// Measure the build, beside what a user would do instead
-    Bench(BenchArgs),
-    /// Remove what no recent build has used from the cache
-    Gc(GcArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder

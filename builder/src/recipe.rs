@@ -24,8 +24,6 @@ pub struct Recipe {
     pub root: Root,
     /// What is embedded in the boot file.
     pub boot: Boot,
-    /// Which suites of the archive are used.
-    pub suites: Suites,
     /// Package groups that are not part of dom0.
     pub group: BTreeMap<String, Group>,
 }
@@ -45,7 +43,7 @@ pub struct Image {
 }
 
 /// What a variant changes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
     /// Appended to the hypervisor's options.
@@ -86,18 +84,6 @@ pub struct Boot {
     pub dom0: String,
 }
 
-/// Suites and components.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Suites {
-    /// Of the main archive.
-    pub debian: Vec<String>,
-    /// Of the security archive.
-    pub security: Vec<String>,
-    /// Components of each.
-    pub components: Vec<String>,
-}
-
 /// Packages that belong together in one tree.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +115,7 @@ pub struct ListedPackage {
     /// Its name.
     pub name: String,
     /// What it is for.
+    #[allow(dead_code, reason = "read by people")]
     pub why: String,
     /// The suite it must come from.
     #[serde(default)]
@@ -161,7 +148,9 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            D::Error::custom(format!("{text:?} is not a size; write a whole number and B, kB, KiB, MB, MiB, GB or GiB"))
+            D::Error::custom(format!(
+                "{text:?} is not a size; write a whole number and B, kB, KiB, MB, MiB, GB or GiB"
+            ))
         })
     }
 }

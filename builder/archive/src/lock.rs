@@ -115,6 +115,13 @@ pub struct LockedFile {
     pub archive: Archive,
 }
 
+impl LockedFile {
+    /// Whether a build unpacks it. A `.dsc` is pinned with the rest, but says nothing that the signed index does not.
+    pub fn is_tarball(&self) -> bool {
+        self.path.as_str().contains(".tar.")
+    }
+}
+
 /// Why a group of the recipe and the lock do not belong together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(tag = "kind", content = "group", rename_all = "kebab-case")]

@@ -33,7 +33,8 @@ use crate::{Archive, GroupName, PackageName, Sha256, SuiteName};
 pub struct LockRequest {
     /// The groups of the recipe.
     pub groups: Vec<GroupSpec>,
-    /// Source packages; the newest version of each is taken.
+    /// Source packages; the newest version of each is taken whose tarballs the archive has. (An index can name what its
+    /// mirror lacks: many leave the sources of the security archive out.)
     pub sources: Vec<PackageName>,
     /// Which packages may get another version than in the previous lock. `None`: all of them. Empty: none, so that
     /// only what the recipe adds or drops changes.
@@ -44,6 +45,9 @@ pub struct LockRequest {
 
 /// Fetches a file of an archive, given its path below the archive's root.
 pub type Fetch<'f> = dyn Fn(Archive, &str) -> Result<Vec<u8>, FetchFailure> + Sync + 'f;
+
+/// Whether an archive has a file, given its path below the archive's root.
+pub type Has<'h> = dyn Fn(Archive, &str) -> bool + Sync + 'h;
 
 /// Why a file could not be fetched.
 pub type FetchFailure = Box<dyn Error + Send + Sync>;
@@ -139,6 +143,16 @@ pub enum LockingError {
     /// A source package that is nowhere.
     #[error("there is no source package {0}")]
     NoSource(PackageName),
+    /// A source package whose tarballs are nowhere.
+    #[error(
+        "the mirror has the tarballs of no version of the source package {name} (the newest is {newest}); name another with --mirror"
+    )]
+    NoTarballs {
+        /// The package.
+        name: PackageName,
+        /// Its newest version.
+        newest: String,
+    },
     /// `--update` of something that is not there.
     #[error("{0} cannot be updated: neither the lock nor the recipe has it")]
     NotLocked(PackageName),
@@ -197,8 +211,9 @@ pub fn update(
     request: &LockRequest,
     previous: Option<&Lock>,
     fetch: &Fetch<'_>,
+    has: &Has<'_>,
 ) -> Result<Lock, LockingError> {
-    update_with(&Keyring::debian(), request, previous, fetch)
+    update_with(&Keyring::debian(), request, previous, fetch, has)
 }
 
 /// [`update`] with another keyring, for archives that are not Debian's own.
@@ -210,6 +225,7 @@ pub fn update_with(
     request: &LockRequest,
     previous: Option<&Lock>,
     fetch: &Fetch<'_>,
+    has: &Has<'_>,
 ) -> Result<Lock, LockingError> {
     check_only(request, previous)?;
     let signed: Vec<SignedSuite> = SUITES
@@ -228,7 +244,7 @@ pub fn update_with(
     let universe = Universe::new(offers.collect::<Result<_, _>>()?)?;
     let groups = request.groups.par_iter().map(|group| locked_group(&universe, group, request, previous));
     let groups = groups.collect::<Result<_, LockingError>>()?;
-    let sources = request.sources.iter().map(|name| locked_source(name, &indexes, request, previous));
+    let sources = request.sources.iter().map(|name| locked_source(name, &indexes, request, previous, has));
     let sources = sources.collect::<Result<_, LockingError>>()?;
     let suites = suites.iter().map(|suite| (suite.name.clone(), suite.locked.clone())).collect();
     Ok(Lock { suites, groups, sources })
@@ -400,6 +416,7 @@ fn locked_source(
     indexes: &[(&Wanted<'_>, &Vec<u8>)],
     request: &LockRequest,
     previous: Option<&Lock>,
+    has: &Has<'_>,
 ) -> Result<(PackageName, LockedSource), LockingError> {
     let before = previous.and_then(|lock| lock.sources.get(name));
     if let (Some(only), Some(before)) = (&request.only, before)
@@ -407,15 +424,32 @@ fn locked_source(
     {
         return Ok((name.clone(), before.clone()));
     }
-    let mut newest: Option<LockedSource> = None;
+    let mut offers: Vec<LockedSource> = Vec::new();
     for (wanted, text) in indexes.iter().filter(|(wanted, _)| wanted.sources) {
         for source in index::sources(text, &[name.as_str()]).map_err(|source| wanted.unreadable(source))? {
-            if newest.as_ref().is_none_or(|newest| newest.version < source.version) {
-                newest = Some(lock_source(source, wanted.suite.plan.archive));
-            }
+            offers.push(lock_source(source, wanted.suite.plan.archive));
         }
     }
-    newest.map(|source| (name.clone(), source)).ok_or_else(|| LockingError::NoSource(name.clone()))
+    // Stable: of equal versions the first suite's stays in front.
+    offers.sort_by(|a, b| b.version.cmp(&a.version));
+    let Some(newest) = offers.first().map(|source| source.version.clone()) else {
+        return Err(LockingError::NoSource(name.clone()));
+    };
+    let complete = |source: &LockedSource| {
+        source.files.iter().filter(|file| file.is_tarball()).all(|file| has(file.archive, file.path.as_str()))
+    };
+    match offers.into_iter().find(complete) {
+        Some(source) => {
+            if source.version != newest {
+                tracing::warn!(
+                    "{name} {newest} is the newest, but the mirror lacks its tarballs; taking {}",
+                    source.version
+                );
+            }
+            Ok((name.clone(), source))
+        }
+        None => Err(LockingError::NoTarballs { name: name.clone(), newest: newest.to_string() }),
+    }
 }
 
 fn lock_source(source: index::IndexSource<'_>, archive: Archive) -> LockedSource {

@@ -13,7 +13,7 @@ use std::{
 
 use fs_err as fs;
 
-use super::elf::{self, ElfError};
+use crate::elf::{self, ElfError};
 
 /// Deep enough to matter, quick enough for a build: 19 takes three times as long for 1 %.
 const COMPRESSION: i32 = 15;
@@ -34,6 +34,8 @@ pub struct Initrd<'a> {
     pub libraries: &'a [&'a str],
     /// Module names, or folders below `kernel/` ending in `/`.
     pub modules: &'a [&'a str],
+    /// Patterns below `usr/lib/firmware`, packed where the tree has them.
+    pub firmware: &'a [&'a str],
 }
 
 /// The initrd cannot be made.
@@ -77,9 +79,10 @@ impl Initrd<'_> {
         nodes.insert("init".into(), Node::File(self.init.into()));
         let mut elves = vec![self.init.to_path_buf()];
         for program in self.programs {
-            let file = self.find(program)?;
+            let inside = program.trim_start_matches('/');
+            let file = self.find(inside)?;
             elves.push(file.clone());
-            nodes.insert((*program).into(), Node::File(file));
+            nodes.insert(inside.into(), Node::File(file));
         }
         for (inside, file) in elf::closure(self.trees, &elves, self.libraries)? {
             // The interpreter is asked for below /lib64, whichever folder it is found in.
@@ -93,6 +96,7 @@ impl Initrd<'_> {
             nodes.insert(inside, Node::File(file));
         }
         self.add_modules(&mut nodes)?;
+        self.add_firmware(&mut nodes)?;
         let mut encoder = zstd::Encoder::new(out, COMPRESSION)?;
         write_cpio(&mut encoder, nodes)?;
         encoder.finish()?.flush()?;
@@ -104,6 +108,22 @@ impl Initrd<'_> {
             .iter()
             .find_map(|tree| fs::canonicalize(tree.join(program)).ok())
             .ok_or_else(|| InitrdError::NoProgram(program.into()))
+    }
+
+    fn add_firmware(&self, nodes: &mut BTreeMap<PathBuf, Node>) -> Result<(), InitrdError> {
+        let root = glob::Pattern::escape(&self.kernel_tree.to_string_lossy());
+        for pattern in self.firmware {
+            let found =
+                glob::glob(&format!("{root}/usr/lib/firmware/{pattern}")).map_err(io::Error::other)?;
+            for path in found {
+                let path = path.map_err(io::Error::from)?;
+                if path.is_file() {
+                    let inside = path.strip_prefix(self.kernel_tree).expect("a match lies below its tree");
+                    nodes.insert(inside.into(), Node::File(fs::canonicalize(&path)?));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn add_modules(&self, nodes: &mut BTreeMap<PathBuf, Node>) -> Result<(), InitrdError> {

@@ -21,8 +21,6 @@ pub enum Tool {
     MkfsExt4,
     /// Installs packages into a root tree.
     Mkosi,
-    /// Makes the shared library cache of a tree.
-    Ldconfig,
     /// Compiles Xen.
     Make,
     /// Splits debug symbols from programs.
@@ -41,6 +39,8 @@ pub enum Tool {
     SshKeygen,
     /// Strips symbols from programs.
     Strip,
+    /// Unpacks source archives.
+    Tar,
     /// Puts keys into a firmware variable store.
     VirtFwVars,
     /// Checks verity trees independently of ours.
@@ -50,6 +50,15 @@ pub enum Tool {
 }
 
 impl Tool {
+    /// What a declarative recipe (`hypervisor-src/build.toml`) may name.
+    const NAMEABLE: [Self; 7] =
+        [Self::Bindgen, Self::Configure, Self::Make, Self::Objcopy, Self::Patch, Self::Strip, Self::Tar];
+
+    /// The tool that a recipe names.
+    pub fn named(program: &str) -> Option<Self> {
+        Self::NAMEABLE.into_iter().find(|tool| tool.program() == program)
+    }
+
     /// The program's name or path inside the tree.
     pub fn program(self) -> &'static str {
         match self {
@@ -62,7 +71,6 @@ impl Tool {
             Self::FsckErofs => "fsck.erofs",
             Self::MkfsExt4 => "mkfs.ext4",
             Self::Mkosi => "mkosi",
-            Self::Ldconfig => "ldconfig",
             Self::Make => "make",
             Self::Objcopy => "objcopy",
             Self::Patch => "patch",
@@ -72,6 +80,7 @@ impl Tool {
             Self::Ssh => "ssh",
             Self::SshKeygen => "ssh-keygen",
             Self::Strip => "strip",
+            Self::Tar => "tar",
             Self::VirtFwVars => "virt-fw-vars",
             Self::Veritysetup => "veritysetup",
             Self::Xorriso => "xorriso",

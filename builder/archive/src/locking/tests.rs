@@ -17,6 +17,8 @@ struct TestArchive {
     suites: BTreeMap<&'static str, TestSuite>,
     files: BTreeMap<(Archive, String), Vec<u8>>,
     asked: Mutex<Vec<String>>,
+    /// Parts of pool paths that the mirror does not have.
+    lacks: Vec<&'static str>,
 }
 
 struct TestSuite {
@@ -38,7 +40,7 @@ fn package(name: &str, version: &str, fields: &str) -> String {
 fn source(version: &str) -> String {
     let hash = Sha256::of(version);
     format!(
-        "Package: xen\nVersion: {version}\nDirectory: pool/xen\nChecksums-Sha256:\n {hash} 9 xen_{version}.dsc\n\n"
+        "Package: xen\nVersion: {version}\nDirectory: pool/xen\nChecksums-Sha256:\n {hash} 9 xen_{version}.dsc\n {hash} 9 xen_{version}.debian.tar.xz\n\n"
     )
 }
 
@@ -70,7 +72,8 @@ impl TestArchive {
             suite("trixie-security", package("bb", "2", ""), source("4.20.4")),
             suite("trixie-backports", package("cc", "9", ""), String::new()),
         ]);
-        Self { key, suites, files: BTreeMap::new(), asked: Mutex::new(Vec::new()) }.published()
+        Self { key, suites, files: BTreeMap::new(), asked: Mutex::new(Vec::new()), lacks: Vec::new() }
+            .published()
     }
 
     /// Writes all files anew.
@@ -109,10 +112,16 @@ impl TestArchive {
     fn lock(&self, request: &LockRequest, previous: Option<&Lock>) -> Result<Lock, LockingError> {
         let keyring = Keyring::read(&self.key.to_public_key().to_bytes().unwrap()).unwrap();
         self.asked.lock().unwrap().clear();
-        update_with(&keyring, request, previous, &|archive, path| {
-            self.asked.lock().unwrap().push(path.to_owned());
-            self.files.get(&(archive, path.to_owned())).cloned().ok_or_else(|| "not found".into())
-        })
+        update_with(
+            &keyring,
+            request,
+            previous,
+            &|archive, path| {
+                self.asked.lock().unwrap().push(path.to_owned());
+                self.files.get(&(archive, path.to_owned())).cloned().ok_or_else(|| "not found".into())
+            },
+            &|_, path| !self.lacks.iter().any(|lacking| path.contains(lacking)),
+        )
     }
 }
 
@@ -173,7 +182,7 @@ fn all_suites_together_make_a_lock() {
     assert_eq!(lock.suites.len(), 4);
     assert_eq!(lock.suites["trixie"].date.to_string(), "2025-11-01T00:00:00Z");
     assert_eq!(lock.groups["dom0"].packages[1].archive, Archive::DebianSecurity);
-    assert_eq!(lock.sources["xen"].files[0].path.as_str(), "pool/xen/xen_4.20.4.dsc");
+    assert_eq!(lock.sources["xen"].files[1].path.as_str(), "pool/xen/xen_4.20.4.dsc");
     assert_eq!(Lock::parse(&lock.render()).unwrap(), lock);
     assert!(lock.stale_groups(&request(None).groups).is_empty());
 }
@@ -237,7 +246,7 @@ fn a_suite_that_ran_out_is_refused() {
 fn a_suite_that_another_key_signed_is_refused() {
     let archive = TestArchive::new();
     let fetch = |of: Archive, path: &str| Ok(archive.files[&(of, path.to_owned())].clone());
-    let error = update(&request(None), None, &fetch).unwrap_err();
+    let error = update(&request(None), None, &fetch, &|_, _| true).unwrap_err();
     assert!(
         matches!(error, LockingError::Signature { source: SignatureError::NotTrusted { .. }, .. }),
         "{error}"
@@ -279,6 +288,21 @@ fn a_source_package_that_is_nowhere_is_named() {
     request.sources.push("gone".parse().unwrap());
     let error = TestArchive::new().lock(&request, None).unwrap_err();
     assert_eq!(error.to_string(), "there is no source package gone");
+}
+
+#[test]
+fn a_source_package_falls_back_to_the_newest_version_that_the_mirror_really_has() {
+    let mut archive = TestArchive::new();
+    archive.lacks = vec!["xen_4.20.4.dsc"];
+    assert!(
+        printed(&archive.lock(&request(None), None).unwrap()).ends_with("xen 4.20.4"),
+        "no build reads the .dsc"
+    );
+    archive.lacks = vec!["xen_4.20.4.debian.tar.xz"];
+    assert!(printed(&archive.lock(&request(None), None).unwrap()).ends_with("xen 4.20.3"));
+    archive.lacks = vec!["xen_4"];
+    let error = archive.lock(&request(None), None).unwrap_err().to_string();
+    assert!(error.contains("source package xen") && error.contains("4.20.4"), "{error}");
 }
 
 #[test]

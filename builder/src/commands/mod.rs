@@ -1,0 +1,7 @@
+//! One module for each command.
+
+pub mod build;
+pub mod keys;
+pub mod lock;
+pub mod run;
+pub mod setup;

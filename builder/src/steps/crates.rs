@@ -1,0 +1,230 @@
+//! The Rust programs that go into the image, compiled by Debian's Rust in the build tree.
+//!
+//! ```text
+//!   Cargo.toml, Cargo.lock, members' manifests ─▶ crates-source   a workspace of the dom0 crates alone, its
+//!                                                                 dependencies vendored (the one step with network)
+//!   crates-source ─▶ crates-deps   dependencies compiled, members as stubs: survives an edit of our code
+//!   crates-deps + our code + libxl bindings ─▶ crates   bin/xenolith-init, bin/xenolith-status, …
+//! ```
+//! cargo decides by file times what is fresh, so `crates-deps` forgets the stubs: what belongs to a member is always
+//! compiled from the real source.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use xenolith_sandbox::{Sandbox, Tool};
+use xenolith_store::StepContext;
+
+/// The crates whose programs go into the image, and the libraries of ours that they use: folders of the checkout.
+pub const MEMBERS: &[&str] = &[
+    "ci/guest",
+    "dom0-rootfs/init",
+    "dom0-rootfs/libxl-sys",
+    "dom0-rootfs/status",
+    "firstboot",
+    "image/layout",
+    "image/verity",
+];
+/// Programs for the image.
+pub const PROGRAMS: &[&str] = &["xenolith-init", "xenolith-status", "xenolith-firstboot"];
+/// The init of the test guests: compiled with the rest, not in the image.
+pub const TEST_GUEST: &str = "xenolith-testguest";
+/// The profile in the root Cargo.toml.
+const PROFILE: &str = "dom0";
+const FEATURES: &str = "xenolith-status/libxl";
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Writes the small workspace and vendors its dependencies with the host's cargo.
+///
+/// # Errors
+/// When a manifest cannot be read or cargo fails; its words are in the log.
+pub fn source(context: &StepContext, root: &Path) -> Result<(), Failed> {
+    let out = context.out();
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string(root.join("Cargo.toml"))?)?;
+    fs::write(out.join("Cargo.toml"), small_workspace(manifest)?)?;
+    fs::copy(root.join("Cargo.lock"), out.join("Cargo.lock"))?;
+    for member in MEMBERS {
+        let (from, to) = (root.join(member), out.join(member));
+        fs::create_dir_all(to.join("src"))?;
+        fs::copy(from.join("Cargo.toml"), to.join("Cargo.toml"))?;
+        for (file, stub) in
+            [("src/lib.rs", ""), ("src/main.rs", "fn main() {}\n"), ("build.rs", "fn main() {}\n")]
+        {
+            if from.join(file).exists() {
+                fs::write(to.join(file), stub)?;
+            }
+        }
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let log = fs::OpenOptions::new().create(true).append(true).open(context.log())?.into_parts().0;
+    let errors = log.try_clone()?;
+    #[allow(clippy::disallowed_methods, reason = "the host's cargo is not a program of the tools tree")]
+    let vendored = duct::cmd!(cargo, "vendor", "--versioned-dirs", "vendor")
+        .dir(out)
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("RUSTFLAGS")
+        .stdin_null()
+        .stdout_file(log)
+        .stderr_file(errors)
+        .unchecked()
+        .run()?;
+    if !vendored.status.success() {
+        return Err(format!("cargo vendor ended with {}", vendored.status).into());
+    }
+    fs::create_dir_all(out.join(".cargo"))?;
+    let config =
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"vendor\"\n";
+    fs::write(out.join(".cargo/config.toml"), config)?;
+    Ok(())
+}
+
+/// The root manifest with the dom0 crates as its only members.
+fn small_workspace(mut manifest: toml::Table) -> Result<String, Failed> {
+    let workspace = manifest
+        .get_mut("workspace")
+        .and_then(toml::Value::as_table_mut)
+        .ok_or("the root Cargo.toml has no [workspace]")?;
+    let members = MEMBERS.iter().map(|member| toml::Value::from(*member)).collect::<Vec<_>>();
+    workspace.insert("members".into(), members.into());
+    workspace.remove("exclude");
+    workspace.remove("default-members");
+    Ok(toml::to_string(&manifest)?)
+}
+
+fn sandbox(context: &StepContext, tree: &Path, work: &Path, dev: &Path) -> Result<Sandbox, Failed> {
+    Ok(Sandbox::new(tree)
+        .bind_ro(context.input("source").join("vendor").as_path(), "/build/vendor")
+        .bind_rw(work, "/build/work")
+        .bind_ro(dev, "/build/xen")
+        .cwd("/build/work")
+        .env("CARGO_HOME", "/tmp/cargo")
+        .env("CARGO_TARGET_DIR", "/build/work/target")
+        .env("CARGO_TERM_COLOR", "never")
+        .env("XENOLITH_LIBXL_BINDINGS", "/build/xen/libxl.rs")
+        .env("XENOLITH_LIBXL_LIBRARIES", "/build/xen/usr/lib/x86_64-linux-gnu"))
+}
+
+fn cargo_args(jobs: usize) -> Vec<String> {
+    let jobs = jobs.to_string();
+    [
+        "build",
+        "--workspace",
+        "--bins",
+        "--profile",
+        PROFILE,
+        "--offline",
+        "--locked",
+        "--features",
+        FEATURES,
+        "--jobs",
+        &jobs,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+/// Copies the small workspace without its vendored crates, which stay where they are.
+fn lay_out(source: &Path, work: &Path) -> Result<(), Failed> {
+    copy_tree(source, work, |path| !path.starts_with("vendor"))?;
+    let config =
+        "[source.crates-io]\nreplace-with = \"vendored\"\n[source.vendored]\ndirectory = \"/build/vendor\"\n";
+    fs::write(work.join(".cargo/config.toml"), config)?;
+    Ok(())
+}
+
+/// Compiles the dependencies: `target/`.
+///
+/// # Errors
+/// When cargo fails.
+pub fn dependencies(context: &StepContext) -> Result<(), Failed> {
+    let work = tempfile::tempdir_in(context.scratch())?;
+    lay_out(context.input("source"), work.path())?;
+    let dev = context.input("xen-tools").join("dev");
+    let sandbox = sandbox(context, context.input("build-tree"), work.path(), &dev)?;
+    sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
+    let target = work.path().join("target").join(PROFILE);
+    for folder in [".fingerprint", "incremental", "build"] {
+        forget_members(&target.join(folder))?;
+    }
+    fs::rename(work.path().join("target"), context.out().join("target"))?;
+    Ok(())
+}
+
+/// Removes what cargo remembers of our own crates.
+fn forget_members(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("xenolith") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Compiles our own crates: `bin/<program>`.
+///
+/// # Errors
+/// When cargo fails.
+pub fn programs(context: &StepContext, root: &Path) -> Result<(), Failed> {
+    let work = tempfile::tempdir_in(context.scratch())?;
+    lay_out(context.input("source"), work.path())?;
+    for member in MEMBERS {
+        copy_tree(&root.join(member), &work.path().join(member), |path| !path.starts_with("target"))?;
+    }
+    copy_tree(&context.input("dependencies").join("target"), &work.path().join("target"), |_| true)?;
+    let dev = context.input("xen-tools").join("dev");
+    let sandbox = sandbox(context, context.input("build-tree"), work.path(), &dev)?;
+    sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
+    let bin = context.out().join("bin");
+    fs::create_dir_all(&bin)?;
+    for program in PROGRAMS.iter().chain([&TEST_GUEST]) {
+        let built: PathBuf = work.path().join("target").join(PROFILE).join(program);
+        fs::copy(built, bin.join(program))?;
+    }
+    Ok(())
+}
+
+/// Copies a folder with the times of its files, which cargo goes by.
+fn copy_tree(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(from).sort_by_file_name() {
+        let entry = entry.map_err(io::Error::from)?;
+        let below = entry.path().strip_prefix(from).expect("a walk stays below its root");
+        if !wanted(below) {
+            continue;
+        }
+        let target = to.join(below);
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&target)?;
+        } else if entry.file_type().is_file() {
+            fs::copy(entry.path(), &target)?;
+            let modified = entry.metadata().map_err(io::Error::from)?.modified()?;
+            fs::OpenOptions::new().write(true).open(&target)?.file().set_modified(modified)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_small_workspace_keeps_versions_and_lints_and_drops_other_members() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        let manifest: toml::Table = toml::from_str(&fs::read_to_string(root).unwrap()).unwrap();
+        let small: toml::Table = toml::from_str(&small_workspace(manifest).unwrap()).unwrap();
+        let members = small["workspace"]["members"].as_array().unwrap();
+        assert_eq!(members.len(), MEMBERS.len());
+        assert!(small["workspace"]["dependencies"].get("serde").is_some());
+        assert!(small["profile"].get(PROFILE).is_some());
+    }
+}

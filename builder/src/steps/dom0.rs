@@ -1,0 +1,145 @@
+//! dom0's package tree: a repository of the locked packages, and mkosi installing from it without network.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use sha2::{Digest as _, Sha256};
+use xenolith_archive::unpack::control_fields;
+use xenolith_sandbox::{Sandbox, Tool};
+use xenolith_store::StepContext;
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// A locked package, as the repository needs it.
+#[derive(Clone, Debug)]
+pub struct RepositoryPackage {
+    /// Its name.
+    pub name: String,
+    /// `name_version_arch.deb`.
+    pub file_name: String,
+    /// In bytes.
+    pub size: u64,
+    /// Lower-case hexadecimal.
+    pub sha256: String,
+    /// The download.
+    pub blob: PathBuf,
+}
+
+/// Fields of a control file that refer to other packages.
+const RELATIONS: &[&str] = &["Depends", "Pre-Depends"];
+
+/// Writes the repository: `dists/trixie` and `pool`, packages as hard links where the file system allows.
+///
+/// Clauses of a dependency that name an excluded package are left out.
+///
+/// # Errors
+/// When a package cannot be read.
+pub fn write_repository(
+    folder: &Path,
+    packages: &[RepositoryPackage],
+    exclude: &[String],
+) -> Result<(), Failed> {
+    let pool = folder.join("pool");
+    let binary = folder.join("dists/trixie/main/binary-amd64");
+    fs::create_dir_all(&pool)?;
+    fs::create_dir_all(&binary)?;
+    let mut index = String::new();
+    for package in packages {
+        let file = pool.join(&package.file_name);
+        if fs::hard_link(&package.blob, &file).is_err() {
+            fs::copy(&package.blob, &file)?;
+        }
+        let fields = control_fields(std::io::BufReader::new(fs::File::open(&package.blob)?))?;
+        for (name, value) in &fields {
+            let value =
+                if RELATIONS.contains(&name.as_str()) { without(value, exclude) } else { value.clone() };
+            if !value.is_empty() {
+                writeln!(index, "{name}: {value}")?;
+            }
+        }
+        writeln!(index, "Filename: pool/{}", package.file_name)?;
+        writeln!(index, "Size: {}\nSHA256: {}\n", package.size, package.sha256)?;
+    }
+    fs::write(binary.join("Packages"), &index)?;
+    let sum = hex::encode(Sha256::digest(index.as_bytes()));
+    let release = format!(
+        "Suite: trixie\nCodename: trixie\nArchitectures: amd64\nComponents: main\nSHA256:\n {sum} {} main/binary-amd64/Packages\n",
+        index.len()
+    );
+    fs::write(folder.join("dists/trixie/Release"), release)?;
+    Ok(())
+}
+
+/// A relation field without the clauses in which an excluded package is named.
+fn without(relation: &str, exclude: &[String]) -> String {
+    let named = |alternative: &str| {
+        let name = alternative.trim().split([' ', '(', ':', '[']).next().unwrap_or_default().to_owned();
+        exclude.contains(&name)
+    };
+    let kept: Vec<&str> = relation
+        .split(',')
+        .map(str::trim)
+        .filter(|clause| !clause.is_empty() && !clause.split('|').any(named))
+        .collect();
+    kept.join(", ")
+}
+
+/// Runs mkosi over the repository: `rootfs/`.
+///
+/// # Errors
+/// When mkosi fails; its words are in the log.
+pub fn install(
+    context: &StepContext,
+    folder: &Path,
+    packages: &[RepositoryPackage],
+    exclude: &[String],
+) -> Result<(), Failed> {
+    let work = tempfile::tempdir_in(context.scratch())?;
+    let (repository, scratch) = (work.path().join("repository"), work.path().join("scratch"));
+    fs::create_dir_all(&scratch)?;
+    write_repository(&repository, packages, exclude)?;
+    let sandbox = Sandbox::new(context.input("tools-tree"))
+        .bind_ro(folder, "/dom0-rootfs")
+        .bind_ro(&repository, "/repository")
+        .bind_rw(&scratch, "/scratch")
+        .bind_rw(context.out(), "/out")
+        .env("TMPDIR", "/scratch")
+        .cwd("/dom0-rootfs");
+    let mut args: Vec<String> = [
+        "--directory=/dom0-rootfs",
+        "--force",
+        "--local-mirror=file:///repository",
+        "--output-directory=/out",
+        "--workspace-directory=/scratch",
+        "--package-cache-directory=/scratch/cache",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    args.push(format!("--source-date-epoch={}", xenolith_assemble::EPOCH));
+    args.extend(packages.iter().map(|package| format!("--package={}", package.name)));
+    args.push("build".into());
+    sandbox.run(Tool::Mkosi, args, context.log())?;
+    fs::metadata(context.out().join("rootfs"))?;
+    for entry in fs::read_dir(context.out())? {
+        let entry = entry?;
+        if entry.file_name() != "rootfs" && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clause_that_names_an_excluded_package_is_left_out_whole() {
+        let exclude = vec!["perl".to_owned(), "initramfs-tools".to_owned()];
+        let before = "libc6 (>= 2.38), perl:any, linux-initramfs-tool | initramfs-tools, perl-base";
+        assert_eq!(without(before, &exclude), "libc6 (>= 2.38), perl-base");
+    }
+}
