@@ -103,7 +103,8 @@ pub fn install(
     write_repository(&repository, packages, exclude)?;
     let sandbox = Sandbox::new(context.input("tools-tree"))
         .bind_ro(folder, "/dom0-rootfs")
-        .bind_ro(&repository, "/repository")
+        // Not /repository, a name with a meaning of its own to mkosi.
+        .bind_ro(&repository, "/mirror")
         .bind_rw(&scratch, "/scratch")
         .bind_rw(context.out(), "/out")
         .env("TMPDIR", "/scratch")
@@ -111,7 +112,7 @@ pub fn install(
     let mut args: Vec<String> = [
         "--directory=/dom0-rootfs",
         "--force",
-        "--local-mirror=file:///repository",
+        "--local-mirror=file:///mirror",
         "--output-directory=/out",
         "--workspace-directory=/scratch",
         "--package-cache-directory=/scratch/cache",
