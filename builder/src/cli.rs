@@ -45,6 +45,8 @@ pub enum Command {
     Run(RunArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
+    /// Print where the output of a step lies, after bringing it up to date
+    Path(PathArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages into a folder
@@ -257,6 +259,15 @@ pub struct GcArgs {
     /// Say what would go and remove nothing
     #[arg(long, short = 'n')]
     pub dry_run: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PathArgs {
+    /// Names of steps, as `build --dry-run` lists them
+    #[arg(required = true, value_name = "STEP")]
+    pub steps: Vec<String>,
+    #[command(flatten)]
+    pub build: BuildArgs,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -3,5 +3,6 @@
 pub mod build;
 pub mod keys;
 pub mod lock;
+pub mod path;
 pub mod run;
 pub mod setup;

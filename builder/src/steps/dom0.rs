@@ -28,7 +28,26 @@ pub struct RepositoryPackage {
     pub blob: PathBuf,
 }
 
-/// Fields of a control file that refer to other packages.
+/// Fields of a control file that apt decides by, in the order in which archives write them.
+const INDEXED: &[&str] = &[
+    "Package",
+    "Source",
+    "Version",
+    "Architecture",
+    "Essential",
+    "Protected",
+    "Multi-Arch",
+    "Priority",
+    "Section",
+    "Installed-Size",
+    "Pre-Depends",
+    "Depends",
+    "Provides",
+    "Conflicts",
+    "Breaks",
+    "Replaces",
+];
+/// Fields that name what a package cannot be without.
 const RELATIONS: &[&str] = &["Depends", "Pre-Depends"];
 
 /// Writes the repository: `dists/trixie` and `pool`, packages as hard links where the file system allows.
@@ -53,9 +72,9 @@ pub fn write_repository(
             fs::copy(&package.blob, &file)?;
         }
         let fields = control_fields(std::io::BufReader::new(fs::File::open(&package.blob)?))?;
-        for (name, value) in &fields {
-            let value =
-                if RELATIONS.contains(&name.as_str()) { without(value, exclude) } else { value.clone() };
+        for name in INDEXED {
+            let Some(value) = fields.get(*name) else { continue };
+            let value = if RELATIONS.contains(name) { without(value, exclude) } else { value.clone() };
             if !value.is_empty() {
                 writeln!(index, "{name}: {value}")?;
             }

@@ -144,6 +144,31 @@ pub fn initrd(context: &StepContext) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Makes the test guest: `vmlinuz` and `initrd`, which boot as PV, PVH and HVM guest, say what they are, and end.
+///
+/// # Errors
+/// When a program, library or module is missing.
+pub fn test_guest(context: &StepContext) -> Result<(), Failed> {
+    let tree = context.input("packages").join("rootfs");
+    let version = kernel_version(&tree)?;
+    fs::copy(kernel_image(&tree, &version)?, context.out().join("vmlinuz"))?;
+    let init = context.input("crates").join("bin").join(super::crates::TEST_GUEST);
+    let mut out = BufWriter::new(fs::File::create(context.out().join("initrd"))?);
+    let plan = Initrd {
+        trees: &[&tree],
+        kernel_tree: &tree,
+        kernel: &version,
+        init: &init,
+        programs: &["usr/sbin/modprobe"],
+        libraries: &["libgcc_s.so.1"],
+        modules: &["xen_blkfront"],
+        firmware: &[],
+    };
+    plan.write(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
 /// Packages whose files the Xen that was compiled here replaces: what dom0 runs must be what was compiled.
 fn is_debians_xen(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

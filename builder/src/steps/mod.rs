@@ -290,6 +290,13 @@ fn add_image(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .memory(800 * MIB)
             .weight(15),
     )?;
+    graph.add(
+        StepSpec::new(StepName::of("test-guest"), image::test_guest)
+            .input("revision", Input::value(REVISION))
+            .input("packages", step_input("packages"))
+            .input("crates", step_input("crates"))
+            .memory(800 * MIB),
+    )?;
     let (root, identity) = (plan.recipe.root.clone(), plan.identity.clone());
     let budget = plan.recipe.budget.root.0;
     graph.add(
