@@ -34,7 +34,7 @@ pub const PROGRAMS: &[&str] = &["xenolith-init", "xenolith-status", "xenolith-fi
 pub const TEST_GUEST: &str = "xenolith-testguest";
 /// The profile in the root Cargo.toml.
 const PROFILE: &str = "dom0";
-const FEATURES: &str = "xenolith-status/libxl";
+pub const FEATURES: &str = "xenolith-status/libxl";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 

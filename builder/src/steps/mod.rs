@@ -9,6 +9,8 @@
 //!  crates-source ────┘                    ▼    │    │                             └─ update
 //!                              packages ───────┘    └── overlay, identity
 //! ```
+//! Beside it `describe` (see there) says what all of that is: bill of materials, debug symbols, manifest, provenance.
+//!
 //! Each step is a pure function of the inputs written beside it; `build-tree` and `tools-tree` are apart so that a new
 //! xorriso does not compile Xen. Revisions count up when a step's code changes what it writes.
 
@@ -91,6 +93,9 @@ pub const IMAGE_STEPS: &[&str] = &[
     "disk",
     "netboot",
     "update",
+    "sbom",
+    "debug-symbols",
+    "describe",
 ];
 
 /// Builds the graph.
@@ -402,6 +407,8 @@ pub fn results(version: &str) -> Vec<(&'static str, &'static str, String)> {
         ("signed", "keys", "keys".into()),
         ("netboot", "", "netboot".into()),
         ("update", "", "update".into()),
+        ("sbom", "xenolith.spdx.json", name(".spdx.json")),
+        ("debug-symbols", describe::debug::FILE, name(".debug.tar.zst")),
         ("describe", "", String::new()),
     ]
 }
