@@ -1,17 +1,20 @@
 //! The recipe: `image/image.toml`, and the package lists of the folders that own them.
 //!
 //! The types are the manual: an unknown key is an error, sizes carry a suffix, and what is not said has no
-//! hidden default beyond the ones written here.
+//! hidden default beyond the ones written here. What a type cannot say is checked right after reading
+//! ([`Document::problems`]), all of it at once, so that nothing is compiled for a recipe that cannot end well.
+
+mod check;
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
 use fs_err as fs;
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use crate::exit::{Class, Failure};
 
 /// `image/image.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// What it is called.
@@ -29,10 +32,10 @@ pub struct Recipe {
 }
 
 /// Names and numbers of the image.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// `ID` and `IMAGE_ID` of os-release, and the first part of file names.
+    /// `ID` and `IMAGE_ID` of os-release.
     pub id: String,
     /// For people.
     pub name: String,
@@ -43,7 +46,7 @@ pub struct Image {
 }
 
 /// What a variant changes.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
     /// Appended to the hypervisor's options.
@@ -55,7 +58,7 @@ pub struct Variant {
 }
 
 /// Upper limits; a build over one fails and lists the largest packages.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// The root image.
@@ -85,7 +88,7 @@ pub struct Boot {
 }
 
 /// Packages that belong together in one tree.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Whether packages marked essential come along.
@@ -99,7 +102,8 @@ pub struct Group {
 }
 
 /// A package list with a reason for each: `dom0-rootfs/packages.toml`, `hypervisor-src/packages.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct PackageList {
     /// The packages.
     pub package: Vec<ListedPackage>,
@@ -109,13 +113,12 @@ pub struct PackageList {
 }
 
 /// One line of a [`PackageList`].
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListedPackage {
     /// Its name.
     pub name: String,
     /// What it is for.
-    #[allow(dead_code, reason = "read by people")]
     pub why: String,
     /// The suite it must come from.
     #[serde(default)]
@@ -146,12 +149,23 @@ impl Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| {
-            D::Error::custom(format!(
-                "{text:?} is not a size; write a whole number and B, kB, KiB, MB, MiB, GB or GiB"
-            ))
-        })
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"400 MB\" or \"2 GiB\"")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).ok_or_else(|| {
+                    E::custom(format!(
+                        "{text:?} is not a size; write a whole number and B, kB, KiB, MB, MiB, GB or GiB"
+                    ))
+                })
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 
@@ -167,64 +181,93 @@ impl fmt::Display for Size {
     }
 }
 
-/// Reads a TOML file into a type, with the line in the error.
-///
-/// # Errors
-/// [`Class::Input`] with the file's name; the parser's message shows the line.
-pub fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    let refuse = || Failure::new(Class::Input, format!("cannot use {}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| refuse().because(error))?;
-    toml::from_str(&text).map_err(|error| refuse().because(anyhow::anyhow!("{error}")))
+/// A file that a person writes and the builder reads.
+pub trait Document: DeserializeOwned {
+    /// The number that its `format` must have, for a file that says its format.
+    const FORMAT: Option<u32> = None;
+
+    /// What is wrong with it although its types are right.
+    fn problems(&self) -> Vec<Problem>;
 }
 
-/// Parses a recipe's text.
-///
-/// # Errors
-/// The parser's message, with the line.
-#[cfg(test)]
-fn parse(text: &str) -> Result<Recipe, toml::de::Error> {
-    toml::from_str(text)
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {what}")]
+pub struct Problem {
+    /// The key, as a path through the file: `image.tries`.
+    pub key: String,
+    /// What is wrong with its value, and what would be right.
+    pub what: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fixtures(kind: &str) -> Vec<std::path::PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recipe").join(kind);
-        let mut files: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-            .collect();
-        files.sort();
-        assert!(!files.is_empty());
-        files
+impl Problem {
+    /// A problem at a key.
+    pub fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into() }
     }
+}
 
-    #[test]
-    fn the_recipe_of_this_checkout_is_accepted() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/image.toml");
-        let recipe: Recipe = read_toml(&path).unwrap();
-        assert!(recipe.variant.contains_key("default"));
-    }
+/// Why a document is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It is no TOML, or has other keys and types than ours; with the line.
+    #[error("{}", .0.to_string().trim_end())]
+    Form(Box<toml::de::Error>),
+    /// It was written for another builder.
+    #[error("it has format {found}, and this builder reads format {known}")]
+    Format {
+        /// The format that it says.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Its keys and types are right and its values are not: one line for each.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Meaning(Vec<Problem>),
+}
 
-    #[test]
-    fn a_recipe_that_must_be_refused_is_refused_with_its_exact_words() {
-        for file in fixtures("reject") {
-            let error = parse(&fs::read_to_string(&file).unwrap()).unwrap_err().to_string();
-            let expected = fs::read_to_string(file.with_extension("err")).unwrap_or_default();
-            assert_eq!(error.trim(), expected.trim(), "{}", file.display());
+impl Refusal {
+    /// The class that a command ends with.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Form(_) | Self::Meaning(_) => Class::Input,
+            Self::Format { .. } => Class::Unsupported,
         }
     }
+}
 
-    #[test]
-    fn sizes_need_a_known_suffix_and_do_not_overflow() {
-        assert_eq!(Size::parse("2 GiB"), Some(Size(2 << 30)));
-        assert_eq!(Size::parse("400 MB"), Some(Size(400_000_000)));
-        assert_eq!(Size::parse("400"), None);
-        assert_eq!(Size::parse("-1 B"), None);
-        assert_eq!(Size::parse("99999999999999999999 B"), None);
-        assert_eq!(Size::parse("18446744073709551615 GiB"), None);
+/// Reads a document from a file.
+///
+/// # Errors
+/// [`Class::Input`] with the file's name and the line or keys; [`Class::Unsupported`] for another format.
+pub fn read_toml<T: Document>(path: &Path) -> Result<T, Failure> {
+    let what = format!("cannot use {}", path.display());
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text).map_err(|refusal| Failure::new(refusal.class(), what).because(refusal)),
+        Err(error) => Err(Failure::new(Class::Input, what).because(error)),
     }
 }
+
+/// Reads a document from its text.
+///
+/// # Errors
+/// [`Refusal`]; another format is refused before anything else is looked at.
+pub fn parse<T: Document>(text: &str) -> Result<T, Refusal> {
+    #[derive(Deserialize)]
+    struct Header {
+        format: u32,
+    }
+    let form = |error| Refusal::Form(Box::new(error));
+    if let Some(known) = T::FORMAT {
+        let Header { format: found } = toml::from_str(text).map_err(form)?;
+        if found != known {
+            return Err(Refusal::Format { found, known });
+        }
+    }
+    let document: T = toml::from_str(text).map_err(form)?;
+    let problems = document.problems();
+    if problems.is_empty() { Ok(document) } else { Err(Refusal::Meaning(problems)) }
+}
+
+#[cfg(test)]
+mod tests;

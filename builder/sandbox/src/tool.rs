@@ -13,6 +13,8 @@ pub enum Tool {
     Depmod,
     /// Unpacks a Debian source package with the distribution's patches.
     DpkgSource,
+    /// Makes folders, for a recipe whose `make` wants them to be there.
+    Mkdir,
     /// Writes the root image.
     MkfsErofs,
     /// Checks a root image.
@@ -51,8 +53,16 @@ pub enum Tool {
 
 impl Tool {
     /// What a declarative recipe (`hypervisor-src/build.toml`) may name.
-    const NAMEABLE: [Self; 7] =
-        [Self::Bindgen, Self::Configure, Self::Make, Self::Objcopy, Self::Patch, Self::Strip, Self::Tar];
+    const NAMEABLE: [Self; 8] = [
+        Self::Bindgen,
+        Self::Configure,
+        Self::Make,
+        Self::Mkdir,
+        Self::Objcopy,
+        Self::Patch,
+        Self::Strip,
+        Self::Tar,
+    ];
 
     /// The tool that a recipe names.
     pub fn named(program: &str) -> Option<Self> {
@@ -67,6 +77,7 @@ impl Tool {
             Self::Configure => "./configure",
             Self::Depmod => "depmod",
             Self::DpkgSource => "dpkg-source",
+            Self::Mkdir => "mkdir",
             Self::MkfsErofs => "mkfs.erofs",
             Self::FsckErofs => "fsck.erofs",
             Self::MkfsExt4 => "mkfs.ext4",

@@ -6,7 +6,7 @@ use fs_err as fs;
 use xenolith_archive::{
     lock::Lock,
     mirror::{Mirrors, Places},
-    resolve::{GroupSpec, PackageRequest},
+    resolve::GroupSpec,
 };
 use xenolith_layout::Version;
 use xenolith_store::Store;
@@ -36,24 +36,14 @@ impl Wanted {
     /// Reads all of it.
     ///
     /// # Errors
-    /// [`Class::Input`] with the file and line.
+    /// [`Class::Input`] with the file and line; [`Class::Unsupported`] for a `build.toml` of another format.
     pub fn read(project: &Project) -> Result<Self, Failure> {
-        let compile = project.root.join("hypervisor-src/build.toml");
-        let wanted = Self {
+        Ok(Self {
             recipe: read_toml(&project.recipe())?,
             dom0: read_toml(&project.root.join("dom0-rootfs/packages.toml"))?,
             build: read_toml(&project.root.join("hypervisor-src/packages.toml"))?,
-            compile: read_toml(&compile)?,
-        };
-        if wanted.compile.format != 1 {
-            let what = format!(
-                "{} has format {}, and this builder knows 1",
-                compile.display(),
-                wanted.compile.format
-            );
-            return Err(Failure::new(Class::Unsupported, what));
-        }
-        Ok(wanted)
+            compile: read_toml(&project.root.join("hypervisor-src/build.toml"))?,
+        })
     }
 
     /// The package groups, as the resolver wants them.
@@ -79,7 +69,7 @@ fn group_spec(name: &str, group: &Group) -> Result<GroupSpec, Failure> {
         packages: group
             .packages
             .iter()
-            .map(|package| request(package).class(Class::Input, bad(package)))
+            .map(|package| package.parse().class(Class::Input, bad(package)))
             .collect::<Result<_, _>>()?,
         essential: group.essential,
         recommends: false,
@@ -89,11 +79,6 @@ fn group_spec(name: &str, group: &Group) -> Result<GroupSpec, Failure> {
             .map(|package| package.parse().class(Class::Input, bad(package)))
             .collect::<Result<_, _>>()?,
     })
-}
-
-fn request(text: &str) -> Result<PackageRequest, anyhow::Error> {
-    let (name, suite) = text.split_once('@').map_or((text, None), |(name, suite)| (name, Some(suite)));
-    Ok(PackageRequest { name: name.parse()?, suite: suite.map(str::parse).transpose()? })
 }
 
 fn list_spec(name: &str, list: &PackageList) -> Result<GroupSpec, Failure> {

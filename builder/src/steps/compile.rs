@@ -4,6 +4,8 @@
 //! must hold (every line of the Kconfig fragment, every glob that must match). Hypervisor and tools are two steps over
 //! the same source, so that a changed option compiles the hypervisor alone.
 
+mod check;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -19,8 +21,8 @@ use xenolith_sandbox::{Sandbox, Tool, ToolError};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompileRecipe {
-    /// Version of this file's format.
-    pub format: u32,
+    #[allow(dead_code, reason = "looked at before the rest is read")]
+    format: u32,
     #[allow(dead_code, reason = "one value is understood, and it is what the sandbox has")]
     umask: Umask,
     source: Source,
@@ -430,13 +432,6 @@ fn matches(tree: &Path, pattern: &str) -> Result<Vec<PathBuf>, CompileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_recipe_of_this_checkout_is_accepted() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hypervisor-src/build.toml");
-        let recipe: CompileRecipe = crate::recipe::read_toml(&path).unwrap();
-        assert_eq!(recipe.format, 1);
-    }
 
     #[test]
     fn a_fragment_line_that_did_not_survive_is_an_error_that_names_it() {
