@@ -1,2 +1,109 @@
-//! (being written)
-fn main() {}
+//! `cargo ci`: everything that proves this checkout, quick checks first, ending in one line that counts.
+
+mod checks;
+mod context;
+mod host;
+mod image_file;
+mod scenarios;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use crate::context::{Context, Count};
+
+/// Run all tests: style, lints, unit tests, the build itself, and scenarios on virtual machines.
+///
+/// Nothing needs to be installed: whatever boots comes from the locked packages of this checkout. Files of scenarios that
+/// failed (serial log, screenshot, QEMU's words) are kept.
+#[derive(Parser)]
+#[command(name = "cargo ci")]
+struct Cli {
+    /// Run only checks whose name contains one of these
+    names: Vec<String>,
+    /// Name the checks and what each proves, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Leave out what boots machines or builds the image
+    #[arg(long)]
+    quick: bool,
+    /// Where files of failed scenarios are kept; default: target/ci-failures
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+}
+
+/// What a check costs, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    /// Needs only the sources.
+    Quick,
+    /// Needs the image or a machine.
+    Slow,
+}
+
+/// One thing that is proven.
+struct Check {
+    name: &'static str,
+    proves: &'static str,
+    cost: Cost,
+    run: fn(&Context) -> anyhow::Result<Count>,
+}
+
+fn main() -> ExitCode {
+    // Before any thread exists: this process may have been started to become a sandbox.
+    if let Some(code) = xenolith_sandbox::enter_if_asked() {
+        return code;
+    }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().init();
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<bool> {
+    let all: Vec<&Check> = checks::CHECKS.iter().chain(scenarios::CHECKS).collect();
+    let wanted = |check: &&Check| {
+        (cli.names.is_empty() || cli.names.iter().any(|name| check.name.contains(name.as_str())))
+            && !(cli.quick && check.cost == Cost::Slow)
+    };
+    let chosen: Vec<&Check> = all.into_iter().filter(wanted).collect();
+    if cli.list {
+        for check in &chosen {
+            println!("{:<22} {}", check.name, check.proves);
+        }
+        return Ok(true);
+    }
+    anyhow::ensure!(!chosen.is_empty(), "no check has such a name; `cargo ci --list` names them");
+    let context = Context::new(cli.keep.clone()).context("cannot prepare")?;
+    let began = Instant::now();
+    let mut total = Count::default();
+    for check in chosen {
+        let began = Instant::now();
+        eprintln!("=== {}: {}", check.name, check.proves);
+        let result = (check.run)(&context);
+        let seconds = began.elapsed().as_secs_f64();
+        match result {
+            Ok(count) => {
+                total += count;
+                let word = if count.failed == 0 { "ok  " } else { "FAIL" };
+                println!("{word} {:<22} {seconds:>7.1} s", check.name);
+            }
+            Err(error) => {
+                total += Count { passed: 0, failed: 1 };
+                println!("FAIL {:<22} {seconds:>7.1} s", check.name);
+                for cause in error.chain() {
+                    println!("     {}", cause.to_string().replace('\n', "\n     "));
+                }
+            }
+        }
+    }
+    println!("in {:.0} s", began.elapsed().as_secs_f64());
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(total.failed == 0)
+}

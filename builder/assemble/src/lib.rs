@@ -8,6 +8,7 @@ pub mod elf;
 pub mod esp;
 pub mod initrd;
 pub mod rootfs;
+pub mod seed;
 pub mod sparse;
 
 /// The time that every file carries: 2026-01-01 00:00:00 UTC, in seconds since 1970.

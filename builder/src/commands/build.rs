@@ -21,7 +21,7 @@ use xenolith_store::{Digest, Event, Graph, Output, RunError, RunOptions, Schedul
 
 use super::setup;
 use crate::{
-    cli::{BuildArgs, Global, Target},
+    cli::{BuildArgs, Global},
     exit::{Class, Classify as _, Failure},
     project::{self, Project},
     render::Renderer,

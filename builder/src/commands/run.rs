@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use xenolith_assemble::esp::{self, EspContent, EspFile};
-use xenolith_layout::names;
+use xenolith_assemble::seed;
 use xenolith_store::{StepName, Store};
 use xenolith_trust::KeySet;
 use xenolith_vm::{Display, Firmware, Machine, Medium, Serial, choose, enroll};
@@ -15,9 +14,6 @@ use crate::{
     exit::{Class, Classify as _, Failure},
     project::{self, Project},
 };
-
-/// FAT serial number of a seed volume.
-const SEED_SERIAL: u32 = 0x5845_4e53;
 
 /// Runs the command.
 ///
@@ -115,16 +111,8 @@ pub fn vm_tree(global: &Global, project: &Project) -> Result<PathBuf, Failure> {
 /// A volume that lets this key in as root at the first boot.
 fn seed_volume(folder: &Path, key: &Path) -> Result<PathBuf, Failure> {
     let line = fs::read_to_string(key).class(Class::Input, "cannot read the SSH key")?;
-    let seed = toml::to_string(&toml::Table::from_iter([(
-        "ssh_authorized_keys".to_owned(),
-        toml::Value::from(vec![line.trim().to_owned()]),
-    )]))
-    .class(Class::Bug, "cannot write the seed")?;
-    let file = EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(seed.into_bytes()) };
     let image = folder.join("seed.img");
-    let size =
-        esp::smallest_size(std::slice::from_ref(&file)).class(Class::Host, "cannot size the seed volume")?;
-    esp::write(&image, size, names::SEED_LABEL, SEED_SERIAL, &[file])
-        .class(Class::Host, "cannot write the seed")?;
+    seed::volume(&image, &[line.trim().to_owned()], Vec::new())
+        .class(Class::Host, "cannot write the seed volume")?;
     Ok(image)
 }

@@ -21,7 +21,7 @@ pub mod dom0;
 pub mod image;
 pub mod media;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fs_err as fs;
 use xenolith_archive::lock::{Lock, LockedPackage};

@@ -1,0 +1,138 @@
+//! A machine that boots one of our artefacts, and what scenarios wait for on it.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use fs_err as fs;
+use serde_json::Value;
+use xenolith_assemble::{
+    esp::{EspContent, EspFile},
+    seed,
+};
+use xenolith_vm::{Firmware, Machine, Medium, SshKey, Vm, choose};
+
+use crate::context::Context;
+
+/// A quiet machine needs 60 s. Waiting longer costs nothing where nothing is wrong.
+pub const BOOT: Duration = Duration::from_secs(900);
+/// For what a running host does.
+pub const ACTION: Duration = Duration::from_secs(600);
+/// The line that a host prints when it has passed its health gate.
+pub const READY: &str = "xenolith: ready";
+/// Where the test guest lies on the seed volume.
+pub const GUEST: &str = "guest";
+
+/// A machine, prepared: media, keys, a run folder.
+pub struct Bench<'a> {
+    context: &'a Context,
+    scenario: &'static str,
+    folder: tempfile::TempDir,
+    machine: Machine,
+}
+
+impl<'a> Bench<'a> {
+    /// A machine that boots from `medium`, with a seed volume that lets us in.
+    ///
+    /// # Errors
+    /// When its files cannot be made.
+    pub fn new(context: &'a Context, scenario: &'static str, medium: Medium) -> anyhow::Result<Self> {
+        let artefacts = context.artefacts()?;
+        let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
+        let tools = artefacts.file("vm-tree", "");
+        let key = SshKey::make(&tools, folder.path()).context("cannot make an SSH key")?;
+        let guest = |name: &str| EspFile {
+            path: format!("{GUEST}/{name}"),
+            content: EspContent::File(artefacts.file("test-guest", name)),
+        };
+        let mut disk = b"xenolith test disk\n".to_vec();
+        disk.resize(1 << 20, 0);
+        let disk = EspFile { path: format!("{GUEST}/disk.img"), content: EspContent::Bytes(disk) };
+        let volume = folder.path().join("seed.img");
+        seed::volume(&volume, &[key.public], vec![guest("vmlinuz"), guest("initrd"), disk])?;
+        let mut machine = Machine::new(&tools, folder.path(), vec![medium.clone(), Medium::Usb(volume)]);
+        let (accelerator, words) = choose(&tools, &medium, &context.tools.join("accelerator"));
+        tracing::info!("{words}");
+        machine.accelerator = accelerator;
+        machine.ssh_port = Some(free_port()?);
+        Ok(Self { context, scenario, folder, machine })
+    }
+
+    /// The run folder, for files that live as long as the machine.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The machine, to change what it is before it starts.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Puts our keys into the firmware and switches Secure Boot on.
+    ///
+    /// # Errors
+    /// When the variable store cannot be made.
+    pub fn secure_boot(&mut self) -> anyhow::Result<()> {
+        let shown: Value = serde_json::from_str(&self.context.xenolith(&["--json", "keys", "show"]).read()?)?;
+        let owner = shown["owner"].as_str().context("the keys have no owner")?;
+        let certificate = |number: usize| -> anyhow::Result<PathBuf> {
+            let path = shown["certificates"][number]["certificate"].as_str();
+            Ok(path.context("a certificate is missing")?.into())
+        };
+        let (tools, folder) = (self.machine.tools.clone(), self.folder.path().to_path_buf());
+        xenolith_vm::enroll(&tools, &folder, owner, &certificate(0)?, &certificate(1)?, &certificate(2)?)?;
+        self.machine.firmware = Firmware::SecureBoot;
+        Ok(())
+    }
+
+    /// Starts the machine, runs `test` on it, and keeps its files if that fails.
+    ///
+    /// # Errors
+    /// What `test` says, with the place of the files.
+    pub fn run<T>(&self, test: impl FnOnce(&mut Vm) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let mut vm = self.machine.start()?;
+        let result = test(&mut vm);
+        let Err(error) = result else { return result };
+        let kept = self.keep(&mut vm)?;
+        Err(error.context(format!("files of the machine are kept in {}", kept.display())))
+    }
+
+    fn keep(&self, vm: &mut Vm) -> anyhow::Result<PathBuf> {
+        let kept = self.context.kept(self.scenario)?;
+        if let Err(error) = vm.screenshot() {
+            eprintln!("no screenshot: {error}");
+        }
+        for name in ["serial.log", "screen.png", "qemu.log"] {
+            let from = self.folder.path().join(name);
+            if from.exists() {
+                fs::copy(from, kept.join(name))?;
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Waits for the host's own word that it is fit to stay.
+///
+/// # Errors
+/// When it does not come.
+pub fn ready(vm: &mut Vm) -> anyhow::Result<String> {
+    Ok(vm.line(READY, BOOT)?)
+}
+
+/// What `xenolith-status --json` says.
+///
+/// # Errors
+/// When it cannot be asked or understood.
+pub fn status(vm: &Vm) -> anyhow::Result<Value> {
+    let text = vm.ssh_ok("xenolith-status --json")?;
+    serde_json::from_str(&text).with_context(|| format!("xenolith-status printed no JSON:\n{text}"))
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

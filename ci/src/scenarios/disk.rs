@@ -1,0 +1,95 @@
+//! The disk image: what runs is what was built.
+
+use anyhow::{Context as _, ensure};
+use fs_err as fs;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use xenolith_vm::{Medium, Vm};
+
+use crate::{
+    context::{Artefacts, Context, Count},
+    host::{Bench, ready, status},
+};
+
+/// Files of the Xen tools that must reach dom0 as they were compiled.
+const COMPILED: &[&str] =
+    &["usr/sbin/xl", "usr/sbin/xenstored", "usr/lib/x86_64-linux-gnu/libxenlight.so.4.20.0"];
+
+/// Boots the disk image and compares the host with what was built.
+pub fn disk(context: &Context) -> anyhow::Result<Count> {
+    let artefacts = context.artefacts()?;
+    let image = artefacts.file("disk", "disk.img");
+    let bench = Bench::new(context, "disk", Medium::Disk { path: image, throw_away: true })?;
+    bench.run(|vm| {
+        ready(vm)?;
+        says_what_was_built(vm, artefacts)?;
+        runs_what_was_compiled(vm, artefacts)?;
+        lets_nobody_else_in(vm)?;
+        Ok(Count::ONE)
+    })
+}
+
+fn says_what_was_built(vm: &Vm, artefacts: &Artefacts) -> anyhow::Result<()> {
+    let facts: Value = serde_json::from_slice(&fs::read(artefacts.file("root", "root.json"))?)?;
+    let status = status(vm)?;
+    let root = &status["root"];
+    ensure!(root["hash_as_booted"] == facts["root_hash"], "another root hash was booted: {status}");
+    ensure!(root["hash_as_verified"] == facts["root_hash"], "another root hash is verified: {status}");
+    ensure!(root["verity"] == "good", "the root is not verified: {status}");
+    ensure!(status["boot"]["slot"] == "A", "slot A was not booted: {status}");
+    ensure!(status["image"]["build_id"] == facts["build_id"], "another build runs: {status}");
+    ensure!(status["firmware"]["secure_boot"] == "off", "Secure Boot is not off: {status}");
+    ensure!(status["failed_units"] == Value::Array(Vec::new()), "units failed: {status}");
+    Ok(())
+}
+
+fn runs_what_was_compiled(vm: &Vm, artefacts: &Artefacts) -> anyhow::Result<()> {
+    let info = vm.ssh_ok("xl info")?;
+    let shown = info.lines().find_map(|line| line.strip_prefix("build_id")?.split_once(':'));
+    let shown =
+        shown.map(|(_, id)| id.trim()).with_context(|| format!("xl info shows no build id:\n{info}"))?;
+    let compiled = build_id(&fs::read(artefacts.file("xen-hypervisor", "hypervisor/xen.efi"))?)?;
+    ensure!(shown == compiled, "Xen {shown} runs, {compiled} was compiled");
+    for name in COMPILED {
+        let sum = vm.ssh_ok(&format!("sha256sum /{name}"))?;
+        let expected =
+            hex::encode(Sha256::digest(fs::read(artefacts.file("xen-tools", &format!("tools/{name}")))?));
+        ensure!(sum.starts_with(&expected), "/{name} is not the one that was compiled");
+    }
+    Ok(())
+}
+
+/// The build id of a PE: 16 bytes behind the signature of its CodeView record (PE format, "Debug Directory").
+fn build_id(pe: &[u8]) -> anyhow::Result<String> {
+    let record = pe.windows(4).position(|window| window == b"RSDS").context("xen.efi has no build id")?;
+    Ok(hex::encode(pe.get(record + 4..record + 20).context("xen.efi ends in its build id")?))
+}
+
+fn lets_nobody_else_in(vm: &Vm) -> anyhow::Result<()> {
+    let rules = vm.ssh_ok("nft list chain inet xenolith input")?;
+    ensure!(rules.contains("policy drop"), "the input policy is not to drop:\n{rules}");
+    let settings = vm.ssh_ok("sshd -T")?;
+    ensure!(
+        settings.lines().any(|line| line == "passwordauthentication no"),
+        "SSH takes passwords:\n{settings}"
+    );
+    let shadow = vm.ssh_ok("getent shadow root")?;
+    ensure!(shadow.starts_with("root:*:") || shadow.starts_with("root:!"), "root has a password: {shadow}");
+    let refused = vm.ssh("touch /usr/xenolith-was-here")?;
+    ensure!(refused.code != Some(0), "the root can be written to");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_id_is_what_follows_rsds() {
+        let mut pe = b"MZ....RSDS".to_vec();
+        pe.extend(0..=255_u8);
+        assert_eq!(build_id(&pe).unwrap(), "000102030405060708090a0b0c0d0e0f");
+        assert!(build_id(b"MZ").is_err());
+        assert!(build_id(b"RSDS123").is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! Scenarios: real artefacts booted in QEMU with UEFI firmware, watched as a user would watch them.
+
+mod corruption;
+mod disk;
+mod guests;
+mod media;
+mod secure_boot;
+mod state;
+
+use crate::{Check, Cost};
+
+/// In this order: what everything else builds on comes first.
+pub const CHECKS: &[Check] = &[
+    slow("disk", "the disk image boots Xen and dom0, which are those compiled here", disk::disk),
+    slow("guests", "a PV, a PVH and an HVM guest boot to their own userland and end", guests::guests),
+    slow("iso-cd", "the ISO boots as a CD", media::cd),
+    slow("iso-usb", "the ISO boots as a USB stick", media::usb),
+    slow("state", "a second boot finds its state again", state::state),
+    slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
+    slow(
+        "secure-boot-tamper",
+        "one byte of the boot file changed: the firmware refuses it",
+        secure_boot::tampered,
+    ),
+    slow("secure-boot-inject", "an unsigned loader entry cannot change Xen's options", secure_boot::injected),
+    slow("corrupt-root", "one bit of the root image flipped: never ready", corruption::root),
+    slow("corrupt-verity", "one bit of the verity tree flipped: never ready", corruption::verity),
+];
+
+const fn slow(
+    name: &'static str,
+    proves: &'static str,
+    run: fn(&crate::context::Context) -> anyhow::Result<crate::context::Count>,
+) -> Check {
+    Check { name, proves, cost: Cost::Slow, run }
+}
