@@ -43,6 +43,8 @@ pub enum Command {
     Lock(LockArgs),
     /// Boot a result in QEMU with UEFI firmware
     Run(RunArgs),
+    /// Say what an ISO, disk image, boot file or update set holds, and whether it holds together
+    Inspect(InspectArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
     /// Print where the output of a step lies, after bringing it up to date
@@ -189,6 +191,9 @@ pub struct InspectArgs {
     /// Certificates to check signatures against; default: this user's keys
     #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
     pub keys: Option<PathBuf>,
+    /// Leave out what reads whole images: the verity tree and the ISO's own sum
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Args, Clone, Debug)]
