@@ -45,6 +45,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say what an ISO, disk image, boot file or update set holds, and whether it holds together
     Inspect(InspectArgs),
+    /// Build again under other conditions and compare byte by byte
+    Verify(VerifyArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
     /// Print where the output of a step lies, after bringing it up to date
@@ -231,8 +233,11 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// Compile Xen and the crates again too, not only the image steps
-    #[arg(long)]
+    #[arg(long, conflicts_with = "against")]
     pub everything: bool,
+    /// Build nothing; compare out/ with another folder of results, without signatures if the keys differ
+    #[arg(long, value_name = "FOLDER")]
+    pub against: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

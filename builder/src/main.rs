@@ -44,6 +44,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Path(args) => commands::path::run(global, args),
         Command::Run(args) => commands::run::run(global, args),
         Command::Inspect(args) => commands::inspect::run(global, args),
+        Command::Verify(args) => commands::verify::run(global, args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "xenolith", &mut std::io::stdout());
             Ok(())

@@ -7,3 +7,4 @@ pub mod lock;
 pub mod path;
 pub mod run;
 pub mod setup;
+pub mod verify;

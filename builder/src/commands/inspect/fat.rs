@@ -129,11 +129,6 @@ impl Volume {
         Ok(volume)
     }
 
-    /// The file with this path; FAT knows no case.
-    pub fn file(&self, path: &str) -> Option<&FatFile> {
-        self.files.iter().find(|file| file.path.eq_ignore_ascii_case(path))
-    }
-
     /// The bytes of a file.
     ///
     /// # Errors

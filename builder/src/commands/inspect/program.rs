@@ -53,7 +53,10 @@ pub fn inspect(path: &str, bytes: &[u8], trusted: &Trusted) -> Result<Program, x
     let mut os_release = BTreeMap::new();
     if let Some(text) = found.section(".osrel") {
         let text = String::from_utf8_lossy(text);
-        if let Err(error) = xenolith_bootfile::OsRelease::parse(&text) {
+        // Loaders have an .osrel of their own, with less in it than a boot entry needs.
+        if found.section(".config").is_some()
+            && let Err(error) = xenolith_bootfile::OsRelease::parse(&text)
+        {
             problems.push(error.to_string());
         }
         os_release = pairs(&text);

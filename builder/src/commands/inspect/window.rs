@@ -11,6 +11,11 @@ use std::{
     rc::Rc,
 };
 
+use nix::{
+    errno::Errno,
+    unistd::{Whence, lseek64},
+};
+
 /// Reads that one inspection may do: a boot file of 100 MB in clusters of 512 bytes takes 400,000.
 const READS: u64 = 50_000_000;
 
@@ -21,11 +26,26 @@ pub trait Source {
     /// # Errors
     /// As the file says.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
+
+    /// Where the next byte at or behind `at` is that may be something else than zero.
+    fn next_data(&self, at: u64) -> u64 {
+        at
+    }
 }
 
 impl Source for fs_err::File {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         self.file().read_at(buffer, at)
+    }
+
+    fn next_data(&self, at: u64) -> u64 {
+        let Ok(offset) = i64::try_from(at) else { return at };
+        match lseek64(self.file(), offset, Whence::SeekData) {
+            Ok(next) => u64::try_from(next).unwrap_or(at),
+            Err(Errno::ENXIO) => u64::MAX,
+            // Devices, and file systems without holes.
+            Err(_) => at,
+        }
     }
 }
 
@@ -88,6 +108,12 @@ impl Window {
             done += count;
         }
         Ok(())
+    }
+
+    /// As [`Source::next_data`]; at most the length.
+    pub fn next_data(&self, at: u64) -> u64 {
+        let next = self.source.next_data(self.start.saturating_add(at));
+        next.saturating_sub(self.start).min(self.length)
     }
 
     /// `N` bytes at `at`.
