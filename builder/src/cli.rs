@@ -43,6 +43,8 @@ pub enum Command {
     Lock(LockArgs),
     /// Boot a result in QEMU with UEFI firmware
     Run(RunArgs),
+    /// Write the ISO to a USB stick, or list the sticks
+    Flash(FlashArgs),
     /// Say what an ISO, disk image, boot file or update set holds, and whether it holds together
     Inspect(InspectArgs),
     /// Build again under other conditions and compare byte by byte
@@ -175,7 +177,7 @@ pub struct FlashArgs {
     /// The file to write; default: the ISO in out/
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// Offer fixed disks as well as removable ones
+    /// Take fixed disks, loop devices and regular files as well as removable disks
     #[arg(long)]
     pub all_devices: bool,
     /// Do not ask; for scripts that have asked already

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub mod build;
+pub mod flash;
 pub mod inspect;
 pub mod keys;
 pub mod lock;

@@ -246,7 +246,7 @@ pub fn netboot(folder: &Path, look: &Look<'_>) -> io::Result<Netboot> {
     let boot_file = boot_file(folder, look, &mut problems);
     let root = match (open(&folder.join("root.erofs")), open(&folder.join("root.verity"))) {
         (Ok(data), Ok(tree)) => {
-            let programs = boot_file.as_ref().map_or(&[][..], std::slice::from_ref);
+            let programs = boot_file.as_slice();
             image::root_image(&data, &tree, programs, Orphan::Broken, look)
                 .map_err(|error| problems.push(format!("root.verity: {error}")))
                 .ok()
