@@ -47,6 +47,8 @@ pub enum Command {
     Flash(FlashArgs),
     /// Say what an ISO, disk image, boot file or update set holds, and whether it holds together
     Inspect(InspectArgs),
+    /// Remove what no build has used for a while from the cache
+    Gc(GcArgs),
     /// Build again under other conditions and compare byte by byte
     Verify(VerifyArgs),
     /// Make or show the signing keys

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod flash;
+pub mod gc;
 pub mod inspect;
 pub mod keys;
 pub mod lock;
