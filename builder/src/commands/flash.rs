@@ -88,7 +88,7 @@ struct Done<'a> {
 
 fn print_json(global: &Global, document: &impl Serialize) -> Result<(), Failure> {
     if global.json {
-        println!("{}", serde_json::to_string_pretty(document).class(Class::Bug, "cannot print the result")?);
+        super::say(&serde_json::to_string_pretty(document).class(Class::Bug, "cannot print the result")?);
     }
     Ok(())
 }
@@ -356,14 +356,14 @@ fn list(global: &Global, machine: &Machine, image: Option<u64>, all: bool) -> Re
     }
     let (offered, others): (Vec<_>, Vec<_>) = disks.iter().partition(|one| one.offered);
     if offered.is_empty() {
-        println!("no disk is offered; plug in a USB stick");
+        super::say("no disk is offered; plug in a USB stick");
     } else {
-        println!("can be written with `xenolith flash DEVICE`:");
-        offered.iter().for_each(|one| println!("{}", line(one)));
+        super::say("can be written with `xenolith flash DEVICE`:");
+        offered.iter().for_each(|one| super::say(&line(one)));
     }
     if !others.is_empty() {
-        println!("not offered:");
-        others.iter().for_each(|one| println!("{}", line(one)));
+        super::say("not offered:");
+        others.iter().for_each(|one| super::say(&line(one)));
     }
     Ok(())
 }

@@ -78,9 +78,9 @@ pub fn run(global: &Global, args: &GcArgs) -> Result<(), Failure> {
             abandoned: &abandoned,
             report: &report,
         };
-        println!("{}", serde_json::to_string_pretty(&document).class(Class::Bug, "cannot print the report")?);
+        super::say(&serde_json::to_string_pretty(&document).class(Class::Bug, "cannot print the report")?);
     } else {
-        print!("{}", text(&report, &abandoned, args));
+        super::say(text(&report, &abandoned, args).trim_end());
     }
     match report.failed.first() {
         None => Ok(()),

@@ -18,7 +18,7 @@ mod tests;
 pub mod update;
 pub mod window;
 
-use std::{io::Write as _, path::Path};
+use std::path::Path;
 
 use fs_err as fs;
 
@@ -58,12 +58,11 @@ pub fn run(global: &Global, args: &InspectArgs) -> Result<(), Failure> {
     }
     let found = inspect(&args.file, &Look { quick: args.quick, trusted: &trusted })?;
     let text = if global.json {
-        serde_json::to_string_pretty(&found).class(Class::Bug, "cannot print what was found")? + "\n"
+        serde_json::to_string_pretty(&found).class(Class::Bug, "cannot print what was found")?
     } else {
         show::text(&found)
     };
-    // Whoever reads us (a pager, head) may have seen enough.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::say(text.trim_end());
     match found.broken().as_slice() {
         [] => Ok(()),
         [first, rest @ ..] => {

@@ -96,7 +96,7 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
         None => again(global, &project, args)?,
     };
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&report).class(Class::Bug, "cannot print the report")?);
+        super::say(&serde_json::to_string_pretty(&report).class(Class::Bug, "cannot print the report")?);
     } else {
         print(&report);
     }
@@ -110,10 +110,10 @@ pub fn run(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
 
 fn print(report: &Report) {
     if let (Some(jobs), Some(umask)) = (report.jobs, &report.umask) {
-        println!("built again in another folder, with --jobs {jobs} and umask {umask}");
+        super::say(&format!("built again in another folder, with --jobs {jobs} and umask {umask}"));
     }
     if report.signatures_left_out {
-        println!("the keys differ: signatures, and what holds keys or sums of signed files, are left out");
+        super::say("the keys differ: signatures, and what holds keys or sums of signed files, are left out");
     }
     let width = report.compared.iter().map(|one| one.name.chars().count()).max().unwrap_or(0);
     for one in &report.compared {
@@ -123,9 +123,9 @@ fn print(report: &Report) {
             (false, false) => "differs where no result depends on it",
         };
         let bytes = xenolith_layout::Bytes::new(one.bytes).to_string();
-        println!("{:<width$}  {bytes:>10}  {verdict}", one.name);
+        super::say(&format!("{:<width$}  {bytes:>10}  {verdict}", one.name));
         for difference in &one.differences {
-            println!("    {difference}");
+            super::say(&format!("    {difference}"));
         }
     }
 }
