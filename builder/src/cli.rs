@@ -43,6 +43,14 @@ pub enum Command {
     Lock(LockArgs),
     /// Boot a result in QEMU with UEFI firmware
     Run(RunArgs),
+    /// Write the ISO to a USB stick, or list the sticks
+    Flash(FlashArgs),
+    /// Say what an ISO, disk image, boot file or update set holds, and whether it holds together
+    Inspect(InspectArgs),
+    /// Remove what no build has used for a while from the cache
+    Gc(GcArgs),
+    /// Build again under other conditions and compare byte by byte
+    Verify(VerifyArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
     /// Print where the output of a step lies, after bringing it up to date
@@ -171,7 +179,7 @@ pub struct FlashArgs {
     /// The file to write; default: the ISO in out/
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// Offer fixed disks as well as removable ones
+    /// Take fixed disks, loop devices and regular files as well as removable disks
     #[arg(long)]
     pub all_devices: bool,
     /// Do not ask; for scripts that have asked already
@@ -189,6 +197,9 @@ pub struct InspectArgs {
     /// Certificates to check signatures against; default: this user's keys
     #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
     pub keys: Option<PathBuf>,
+    /// Leave out what reads whole images: the verity tree and the ISO's own sum
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -226,8 +237,11 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub build: BuildArgs,
     /// Compile Xen and the crates again too, not only the image steps
-    #[arg(long)]
+    #[arg(long, conflicts_with = "against")]
     pub everything: bool,
+    /// Build nothing; compare out/ with another folder of results, without signatures if the keys differ
+    #[arg(long, value_name = "FOLDER")]
+    pub against: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

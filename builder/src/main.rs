@@ -43,6 +43,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(args) => commands::keys::run(global, args),
         Command::Path(args) => commands::path::run(global, args),
         Command::Run(args) => commands::run::run(global, args),
+        Command::Flash(args) => commands::flash::run(global, args),
+        Command::Gc(args) => commands::gc::run(global, args),
+        Command::Inspect(args) => commands::inspect::run(global, args),
+        Command::Verify(args) => commands::verify::run(global, args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "xenolith", &mut std::io::stdout());
             Ok(())

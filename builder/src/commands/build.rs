@@ -107,7 +107,7 @@ pub fn build(
 }
 
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once, which loses nothing that is finished.
-fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let code = i32::from(Class::Interrupted as u8);
@@ -144,14 +144,14 @@ impl Drop for Watch {
 }
 
 /// Nine tenths of the machine's memory.
-fn memory() -> Option<u64> {
+pub(super) fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib / 10 * 9 * 1024)
 }
 
-fn failure(error: RunError) -> Failure {
+pub(super) fn failure(error: RunError) -> Failure {
     match error {
         RunError::Cancelled => {
             Failure::new(Class::Interrupted, "the build was interrupted; what was finished is kept")
