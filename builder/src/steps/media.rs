@@ -18,7 +18,7 @@ use xenolith_layout::{
 };
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::{StepContext, Unit};
-use xenolith_trust::{EfiTime, KeySet};
+use xenolith_trust::{EfiTime, KeyError, KeySet, TrustError};
 
 use super::image::RootFacts;
 
@@ -59,13 +59,22 @@ pub fn sign(context: &StepContext, keys: &Path) -> Result<(), Failed> {
     fs::write(boot.join("systemd-bootx64.efi"), keys.sign_pe(&fs::read(loader)?)?)?;
     let folder = context.out().join("keys");
     fs::create_dir_all(&folder)?;
-    let time = EfiTime::new((2026, 1, 1), (0, 0, 0)).ok_or("the epoch is a valid EFI time")?;
-    for variable in keys.enrolment(time, &[])? {
-        for (name, bytes) in variable.files() {
-            fs::write(folder.join(name), bytes)?;
-        }
+    for (name, bytes) in enrolment_files(&keys)? {
+        fs::write(folder.join(name), bytes)?;
     }
     Ok(())
+}
+
+/// The files that enrol PK, KEK and db; none if the private keys of PK and KEK are kept elsewhere, as those of a
+/// release should be: whoever has them makes these files once, and not in every build.
+fn enrolment_files(keys: &KeySet) -> Result<Vec<(String, Vec<u8>)>, Failed> {
+    let time = EfiTime::new((2026, 1, 1), (0, 0, 0)).ok_or("the epoch is a valid EFI time")?;
+    let variables = match keys.enrolment(time, &[]) {
+        Err(TrustError::Key(KeyError::Absent { .. })) => return Ok(Vec::new()),
+        made => made?,
+    };
+    let files = variables.iter().flat_map(|variable| variable.files());
+    Ok(files.map(|(name, bytes)| (name, bytes.to_vec())).collect())
 }
 
 /// What an ESP holds. `version` names the boot entry.
@@ -281,5 +290,22 @@ fn write_frames(context: &StepContext, image: &Path, to: &Path, size: u64) -> Re
         at += block.len() as u64;
         stored_at += packed.len() as u64;
         context.progress(at, size, Unit::Bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_private_keys_of_pk_and_kek_there_is_nothing_to_enrol_and_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        let files = enrolment_files(&KeySet::init(&keys, &Default::default()).unwrap()).unwrap();
+        assert_eq!(files.len(), 9, "PK, KEK and db, each as .auth, .esl and .der");
+        fs::write(keys.join("keys.toml"), "format = 1\nkind = \"release\"\n").unwrap();
+        fs::remove_file(keys.join("pk.key")).unwrap();
+        fs::remove_file(keys.join("kek.key")).unwrap();
+        assert!(enrolment_files(&KeySet::load(&keys).unwrap()).unwrap().is_empty());
     }
 }

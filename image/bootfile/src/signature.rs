@@ -118,8 +118,9 @@ fn certificate_table(pe: &Pe<'_>) -> Result<Option<std::ops::Range<usize>>, PeEr
     if start.checked_add(index(size)) != Some(pe.bytes.len()) {
         return Err(PeError::Certificates("it is not at the end of the file"));
     }
-    let sections_end =
-        pe.sections.iter().map(|s| u64::from(s.raw_at) + u64::from(s.raw_size)).max().unwrap_or(0);
+    // A section without data says nothing with its offset.
+    let with_data = pe.sections.iter().filter(|s| s.raw_size > 0);
+    let sections_end = with_data.map(|s| u64::from(s.raw_at) + u64::from(s.raw_size)).max().unwrap_or(0);
     if (start as u64) < sections_end.max(pe.size_of_headers.into()) || !start.is_multiple_of(8) {
         return Err(PeError::Certificates("it overlaps a section or is not aligned"));
     }

@@ -165,6 +165,16 @@ fn a_file_of_any_length_has_one_digest_signed_or_not() {
     }
 }
 
+/// Found by fuzzing: the certificate table seemed to lie before the end of the sections.
+#[test]
+fn a_section_without_data_may_claim_to_be_anywhere() {
+    let mut image = boot_file();
+    let bss = image.windows(5).position(|bytes| bytes == b".bss\0").unwrap();
+    image[bss + 20..bss + 24].copy_from_slice(&0x7fff_0000_u32.to_le_bytes());
+    let signed = attach_signature(&image, b"signature").unwrap();
+    assert_eq!(authenticode_digest(&signed), authenticode_digest(&image));
+}
+
 #[test]
 fn an_image_with_bytes_between_its_sections_has_no_digest() {
     let mut image = boot_file();

@@ -1,0 +1,75 @@
+//! One body for each parser of outside input, run by libFuzzer and, on stable Rust, by an ordinary test.
+//!
+//! **No bytes make a parser of ours panic, hang or take memory without bound; what it accepts it also writes again with
+//! the same meaning; and nothing that was not signed counts as signed.** A body panics if that does not hold.
+//!
+//! [`TARGETS`] is the list. `fuzz_targets/<name>.rs` hands bytes to a body, `seeds/<name>/` is where both runs begin, and
+//! `tests/smoke.rs` makes sure that the three agree.
+
+mod archive;
+mod host;
+mod image;
+mod mutate;
+mod trust;
+
+pub use mutate::Mutator;
+
+/// A parser under test.
+pub struct Target {
+    /// Its name: of the fuzz target, of the folder of seeds.
+    pub name: &'static str,
+    /// What is done with the bytes.
+    pub body: fn(&[u8]),
+    /// Mutations that the smoke test makes of the seeds: fewer where one costs a signature check.
+    pub rounds: usize,
+    /// Further folders with seeds: fixtures of the crate itself, relative to the checkout.
+    pub fixtures: &'static [&'static str],
+}
+
+/// Longer inputs are not looked at: a parser that is quadratic beyond it is found at this length too.
+pub const LONGEST: usize = 256 << 10;
+
+macro_rules! targets {
+    ($($name:ident = $module:ident, $rounds:literal, [$($fixtures:literal),*];)*) => {
+        $(
+            #[doc = concat!("Fuzzes `", stringify!($name), "`; see its module for what must hold.")]
+            pub fn $name(data: &[u8]) {
+                if data.len() <= LONGEST {
+                    $module::$name(data);
+                }
+            }
+        )*
+
+        /// Every target.
+        pub const TARGETS: &[Target] = &[
+            $(Target { name: stringify!($name), body: $name, rounds: $rounds, fixtures: &[$($fixtures),*] },)*
+        ];
+    };
+}
+
+targets! {
+    deb = archive, 4000, [];
+    deb_data = archive, 8000, [];
+    packages = archive, 8000, [];
+    sources = archive, 8000, [];
+    release = archive, 4000, [];
+    inrelease = archive, 150, ["builder/archive/tests/signature"];
+    lock = archive, 3000, ["builder/archive/tests/lock/accept", "builder/archive/tests/lock/reject"];
+    version = archive, 20000, [];
+    boot_file = image, 4000, [];
+    verity = image, 2000, [];
+    xen_config = image, 20000, [];
+    os_release = image, 20000, [];
+    entry_name = image, 20000, [];
+    signatures = trust, 1500, [];
+    dsse = trust, 4000, [];
+    pkcs11_uri = trust, 20000, [];
+    seed = host, 5000, ["firstboot/tests/seeds/accept", "firstboot/tests/seeds/reject"];
+    cmdline = host, 20000, [];
+    uevent = host, 20000, [];
+    dhcp = host, 20000, [];
+    http_head = host, 20000, [];
+    url = host, 20000, [];
+    gpt = host, 2000, [];
+    efi_variables = host, 2000, [];
+}
