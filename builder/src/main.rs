@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(args) => commands::keys::run(global, args),
         Command::Path(args) => commands::path::run(global, args),
         Command::Run(args) => commands::run::run(global, args),
+        Command::Report(args) => commands::report::run(global, args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "xenolith", &mut std::io::stdout());
             Ok(())

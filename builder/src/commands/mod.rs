@@ -4,5 +4,6 @@ pub mod build;
 pub mod keys;
 pub mod lock;
 pub mod path;
+pub mod report;
 pub mod run;
 pub mod setup;
