@@ -99,9 +99,11 @@ fn results(manifest: &Manifest, out: &Path, recipe: &Recipe) -> Vec<ResultFile> 
         let root = name == "netboot/root.erofs";
         if name.ends_with(".iso") { Some(recipe.budget.iso.0) } else { root.then_some(recipe.budget.root.0) }
     };
-    manifest
-        .files
-        .iter()
+    // What a person takes away lies on top, sets of files below in folders.
+    let mut files: Vec<_> = manifest.files.iter().collect();
+    files.sort_by_key(|file| (file.name.contains('/'), file.name.as_str()));
+    files
+        .into_iter()
         .map(|file| ResultFile {
             name: file.name.clone(),
             size: file.size,

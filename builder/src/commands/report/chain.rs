@@ -25,7 +25,7 @@ use crate::{
     project,
     steps::{
         describe::{manifest, manifest::Manifest, provenance},
-        media::UPDATE_INDEX_TYPE,
+        media::{UPDATE_INDEX_TYPE, UpdateIndex},
     },
 };
 
@@ -41,17 +41,20 @@ pub fn chain(
 ) -> Vec<Link> {
     let keys = project::keys_folder(keys)
         .map_err(|failure| failure.to_string())
-        .and_then(|folder| KeySet::load(&folder).map_err(|error| causes(&error)));
+        .and_then(|folder| KeySet::load(&folder).map_err(|error| causes(&error)))
+        .and_then(|keys| match keys.update().public().id().to_string() == manifest.update_key {
+            true => Ok(keys),
+            false => Err("the keys at hand are not those of this build".to_owned()),
+        });
     let boot_name = format!("xenolith-{}.efi", manifest.identity.version);
-    let boot = fs::read(out.join(&boot_name)).map_err(|error| error.to_string());
+    let boot = read(&out.join(&boot_name));
     let loader = step_output(store, last, "signed")
         .ok_or_else(|| "the cache no longer has it".to_owned())
-        .and_then(|folder| {
-            let same = fs::read(folder.join("boot/xenolith.efi")).ok() == boot.as_ref().ok().cloned();
-            if !same {
-                return Err("the cache holds another build".to_owned());
+        .and_then(|folder| match &boot {
+            Ok(boot) if *boot == read(&folder.join("boot/xenolith.efi"))? => {
+                read(&folder.join("boot/systemd-bootx64.efi"))
             }
-            fs::read(folder.join("boot/systemd-bootx64.efi")).map_err(|error| error.to_string())
+            Ok(_) | Err(_) => Err("the cache holds another build than the folder".to_owned()),
         });
     vec![
         firmware(&keys),
@@ -68,6 +71,15 @@ pub fn chain(
     ]
 }
 
+/// A file, or why there is none, without the places of this machine.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{name} is not there"),
+        kind => format!("{name} cannot be read: {kind}"),
+    })
+}
+
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -76,6 +88,10 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+fn length(bytes: u64) -> String {
+    format!("{} bytes", indicatif::HumanCount(bytes))
 }
 
 fn check(about: impl Into<String>, verdict: Verdict) -> Check {
@@ -137,7 +153,7 @@ fn program(
         }
     };
     let sum = digest_bytes(bytes).to_string();
-    link.facts.push(("Size".into(), format!("{} bytes", bytes.len())));
+    link.facts.push(("Size".into(), length(bytes.len() as u64)));
     link.facts.push(("SHA-256".into(), sum.clone()));
     if let Some(expected) = expected {
         link.checks.push(check(
@@ -237,8 +253,8 @@ fn root_image(manifest: &Manifest, out: &Path, store: &Store, last: Option<&Last
             .into(),
         facts: vec![
             ("Root hash".into(), manifest.root.hash.to_string()),
-            ("Image".into(), format!("{} bytes", manifest.root.size)),
-            ("Verity tree".into(), format!("{} bytes", manifest.root.verity_size)),
+            ("Image".into(), length(manifest.root.size)),
+            ("Verity tree".into(), length(manifest.root.verity_size)),
         ],
         checks: vec![check("Every block is what the root hash stands for", verdict)],
         sections: Vec::new(),
@@ -255,67 +271,72 @@ fn verify(folder: &Path, hash: &RootHash) -> Result<(), String> {
 }
 
 fn statements(manifest: &Manifest, out: &Path, keys: &Result<KeySet, String>) -> Link {
-    let key = keys.as_ref().map(|keys| keys.update().public()).map_err(Clone::clone);
-    let verdict = |result: Result<bool, String>, otherwise: &str| match result {
-        Ok(true) => Verdict::Holds,
-        Ok(false) => Verdict::Broken(otherwise.to_owned()),
-        Err(why) => Verdict::Broken(why),
-    };
     let mut checks = Vec::new();
-    match &key {
+    match keys.as_ref().map(|keys| keys.update().public()) {
         Ok(key) => {
-            let listed = provenance_lists_all(manifest, out, key);
-            let otherwise = "it does not list the files of the manifest with these sums";
-            checks.push(check("Provenance is signed and lists every result", verdict(listed, otherwise)));
-            if out.join("update/index.dsse.json").is_file() {
-                let names = index_names(manifest, out, key);
-                checks.push(check(
-                    "Update index is signed and names this root hash",
-                    verdict(names, "it names another root hash"),
-                ));
-            } else {
-                let why = "the folder has no update set".to_owned();
-                checks.push(check("Update index", Verdict::NotMade(why)));
-            }
+            checks.push(statement(
+                "Provenance is signed and lists every result with its sum",
+                &out.join(provenance::FILE),
+                |text| provenance_lists_all(manifest, out, &key, text),
+            ));
+            checks.push(statement(
+                "Update index is signed and names the root hash",
+                &out.join("update/index.dsse.json"),
+                |text| index_names_root(manifest, &key, text),
+            ));
         }
         Err(why) => checks.push(check("Signatures of the update key", Verdict::NotMade(why.clone()))),
-    }
-    let mut facts = vec![("Update key".to_owned(), manifest.update_key.clone())];
-    if let Ok(key) = &key
-        && key.id().to_string() != manifest.update_key
-    {
-        facts.push(("Key at hand".into(), key.id().to_string()));
     }
     Link {
         title: "Updates and provenance",
         says: "Not needed to boot: what an updater and an auditor check before they believe the files beside it."
             .into(),
-        facts,
+        facts: vec![("Update key".to_owned(), manifest.update_key.clone())],
         checks,
         sections: Vec::new(),
     }
 }
 
-fn provenance_lists_all(manifest: &Manifest, out: &Path, key: &UpdatePublicKey) -> Result<bool, String> {
-    let text = fs::read_to_string(out.join(provenance::FILE)).map_err(|error| error.to_string())?;
-    let verified =
-        verify_dsse(&text, PAYLOAD_TYPE, std::slice::from_ref(key)).map_err(|error| causes(&error))?;
-    let statement = Statement::parse(&verified.payload).map_err(|error| causes(&error))?;
-    let own = fs::read(out.join(manifest::FILE)).map_err(|error| error.to_string())?;
-    let own = digest_bytes(&own).to_string();
-    let listed = |name: &str, sum: &str| {
-        statement.subject.iter().any(|subject| {
-            subject.name == name && subject.digest.get("sha256").is_some_and(|digest| digest == sum)
-        })
+/// Checks a signed statement; one that is not there is not checked, and that is said.
+fn statement(about: &str, path: &Path, holds: impl FnOnce(&str) -> Result<(), String>) -> Check {
+    let verdict = match read(path) {
+        Err(why) => Verdict::NotMade(why),
+        Ok(bytes) => match holds(&String::from_utf8_lossy(&bytes)) {
+            Ok(()) => Verdict::Holds,
+            Err(why) => Verdict::Broken(why),
+        },
     };
-    Ok(listed(manifest::FILE, &own) && manifest.files.iter().all(|file| listed(&file.name, &file.sha256)))
+    check(about, verdict)
 }
 
-fn index_names(manifest: &Manifest, out: &Path, key: &UpdatePublicKey) -> Result<bool, String> {
-    let text = fs::read_to_string(out.join("update/index.dsse.json")).map_err(|error| error.to_string())?;
+fn provenance_lists_all(
+    manifest: &Manifest,
+    out: &Path,
+    key: &UpdatePublicKey,
+    text: &str,
+) -> Result<(), String> {
     let verified =
-        verify_dsse(&text, UPDATE_INDEX_TYPE, std::slice::from_ref(key)).map_err(|error| causes(&error))?;
-    let index: crate::steps::media::UpdateIndex =
-        serde_json::from_slice(&verified.payload).map_err(|error| error.to_string())?;
-    Ok(index.root_hash == manifest.root.hash.to_string())
+        verify_dsse(text, PAYLOAD_TYPE, std::slice::from_ref(key)).map_err(|error| causes(&error))?;
+    let statement = Statement::parse(&verified.payload).map_err(|error| causes(&error))?;
+    let own = digest_bytes(&read(&out.join(manifest::FILE))?).to_string();
+    let files = manifest.files.iter().map(|file| (file.name.as_str(), file.sha256.as_str()));
+    for (name, sum) in files.chain([(manifest::FILE, own.as_str())]) {
+        let subject = statement.subject.iter().find(|subject| subject.name == name);
+        let listed = subject.and_then(|subject| subject.digest.get("sha256"));
+        if listed.map(String::as_str) != Some(sum) {
+            return Err(format!("it does not list {name} with the sum of the manifest"));
+        }
+    }
+    Ok(())
+}
+
+fn index_names_root(manifest: &Manifest, key: &UpdatePublicKey, text: &str) -> Result<(), String> {
+    let verified =
+        verify_dsse(text, UPDATE_INDEX_TYPE, std::slice::from_ref(key)).map_err(|error| causes(&error))?;
+    let index: UpdateIndex = serde_json::from_slice(&verified.payload).map_err(|error| error.to_string())?;
+    if index.root_hash == manifest.root.hash.to_string() {
+        Ok(())
+    } else {
+        Err(format!("it names {}", index.root_hash))
+    }
 }

@@ -113,7 +113,7 @@ pub struct StepRow {
     pub seconds: f64,
     /// Bytes of its output.
     pub bytes: u64,
-    /// Why it ran, in words.
+    /// Why it ran, in words; nothing if it never had before.
     pub reason: Option<String>,
     /// The steps that it reads.
     pub inputs: Vec<String>,

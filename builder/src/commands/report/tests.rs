@@ -23,7 +23,7 @@ fn last_build() -> LastBuild {
                 ((*input).to_owned(), serde_json::json!({ "kind": "step", "digest": zero, "text": input }))
             })
             .collect();
-        let reason = (outcome == "ran").then(|| serde_json::json!({ "reason": "first_time" }));
+        let reason = (outcome == "ran").then(|| serde_json::json!({ "reason": "not_cached" }));
         serde_json::json!({
             "key": zero, "output": zero, "outcome": outcome, "build": build, "began_ms": began, "ended_ms": ended,
             "bytes": 1000, "seconds": seconds, "reason": reason, "inputs": inputs,

@@ -27,7 +27,7 @@ pub fn timeline(last: &LastBuild) -> Timeline {
                 ended_ms: record.ended_ms,
                 seconds: record.seconds,
                 bytes: record.bytes,
-                reason: record.reason.as_ref().map(reason),
+                reason: record.reason.as_ref().and_then(reason),
                 inputs: inputs.iter().map(ToString::to_string).collect(),
                 cold_began: cold.began[name],
                 critical: cold.critical.contains(name),
@@ -101,15 +101,16 @@ impl<'a> Cold<'a> {
     }
 }
 
-/// Why a step ran, in a few words. `--explain` prints all of it.
-fn reason(reason: &Reason) -> String {
+/// Why a step ran, in a few words; nothing if it never had. `--explain` prints all of it.
+fn reason(reason: &Reason) -> Option<String> {
     match reason {
+        Reason::FirstTime => None,
         Reason::InputChanged { changes } => {
             let names: Vec<&str> = changes.iter().take(3).map(|change| change.input.as_str()).collect();
             let more = changes.len().saturating_sub(names.len());
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            format!("changed: {}{more}", names.join(", "))
+            Some(format!("changed: {}{more}", names.join(", ")))
         }
-        other => other.to_string(),
+        other => Some(other.to_string()),
     }
 }

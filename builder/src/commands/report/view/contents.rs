@@ -13,11 +13,11 @@ use crate::commands::report::{
 
 /// Width by height of the map on a wide screen.
 const ASPECT: f64 = 1.9;
-/// Files of a group that get a box of their own.
-const MOST_FILES: usize = 80;
+/// Boxes in a group.
+const MOST_BOXES: usize = 140;
 /// A group below this part of the whole shares one box with its like.
 const SMALL_GROUP: u64 = 1200;
-/// A file below this part of the whole shares one box with its like.
+/// A file or folder below this part of the whole shares one box with its like.
 const SMALL_FILE: u64 = 9000;
 /// A file above this part of the whole may carry its name.
 const NAMED_FILE: u64 = 150;
@@ -113,18 +113,7 @@ fn map(contents: &Contents, groups: &[Group]) -> Markup {
 }
 
 fn files(contents: &Contents, group: &Group, rect: &Rect) -> Markup {
-    let floor = (contents.size / SMALL_FILE).max(1);
-    let shown = group.files.iter().take(MOST_FILES).take_while(|file| file.1 >= floor).count();
-    let rest: u64 = group.files[shown..].iter().map(|file| file.1).sum();
-    let mut boxes: Vec<(String, u64)> = group.files[..shown].to_vec();
-    if rest > 0 {
-        let name = match group.files.len() - shown {
-            1 => group.files[shown].0.clone(),
-            more => format!("{more} {}files", if shown > 0 { "smaller " } else { "" }),
-        };
-        boxes.push((name, rest));
-        boxes.sort_by(|a, b| b.1.cmp(&a.1));
-    }
+    let boxes = boxes(contents, group);
     if boxes.len() < 2 {
         return html! { div.files {} };
     }
@@ -136,11 +125,76 @@ fn files(contents: &Contents, group: &Group, rect: &Rect) -> Markup {
             @for ((name, size), rect) in boxes.iter().zip(&rects) {
                 @let named = *size >= contents.size / NAMED_FILE;
                 div.file.named[named] style=(place(rect, &whole)) title=(format!("{name} – {}", bytes(*size))) {
-                    @if named { span { (name.rsplit('/').next().unwrap_or(name)) } }
+                    @if named { span { (last_name(name)) } }
                 }
             }
         }
     }
+}
+
+/// The boxes of a group, largest first.
+fn boxes(contents: &Contents, group: &Group) -> Vec<(String, u64)> {
+    let floor = (contents.size / SMALL_FILE).max(1);
+    let mut files: Vec<&(String, u64)> = group.files.iter().filter(|file| file.1 > 0).collect();
+    files.sort();
+    let mut boxes = split(&files, floor);
+    boxes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    boxes
+}
+
+/// Some files that share a folder, as one box.
+struct Bundle<'a> {
+    /// Files by path.
+    files: &'a [&'a (String, u64)],
+    /// Parts of the path that they have in common.
+    depth: usize,
+    size: u64,
+}
+
+/// Takes the largest folder apart again and again, as long as that makes boxes that are worth it.
+fn split(files: &[&(String, u64)], floor: u64) -> Vec<(String, u64)> {
+    let size = |files: &[&(String, u64)]| files.iter().map(|file| file.1).sum::<u64>();
+    let mut open = vec![Bundle { files, depth: 0, size: size(files) }];
+    let mut done: Vec<(String, u64)> = Vec::new();
+    while let Some(largest) = (0..open.len()).max_by_key(|index| open[*index].size) {
+        let bundle = open.swap_remove(largest);
+        if let [only] = bundle.files {
+            done.push((*only).clone());
+            continue;
+        }
+        let part = |file: &(String, u64)| file.0.split('/').nth(bundle.depth).map(str::to_owned);
+        let parts: Vec<&[&(String, u64)]> = bundle.files.chunk_by(|a, b| part(a) == part(b)).collect();
+        let (large, small): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| size(part) >= floor);
+        if large.is_empty() || done.len() + open.len() + large.len() > MOST_BOXES {
+            done.push((summary(bundle.files, bundle.depth, ""), bundle.size));
+            continue;
+        }
+        let rest: Vec<&(String, u64)> = small.into_iter().flatten().copied().collect();
+        match rest.as_slice() {
+            [] => {}
+            [only] => done.push((*only).clone()),
+            _ => done.push((summary(&rest, bundle.depth, "smaller "), size(&rest))),
+        }
+        open.extend(large.into_iter().map(|files| Bundle {
+            files,
+            depth: bundle.depth + 1,
+            size: size(files),
+        }));
+    }
+    done
+}
+
+/// `usr/lib/modules: 12 smaller files`.
+fn summary(files: &[&(String, u64)], depth: usize, what: &str) -> String {
+    let folder =
+        files.first().map_or("", |file| file.0.as_str()).split('/').take(depth).collect::<Vec<_>>().join("/");
+    let colon = if folder.is_empty() { "" } else { ": " };
+    format!("{folder}{colon}{} {what}files", files.len())
+}
+
+/// The last part of a path, with what follows it.
+fn last_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn place(rect: &Rect, whole: &Rect) -> String {
@@ -186,4 +240,31 @@ fn table(contents: &Contents) -> Markup {
 fn share(part: u64, whole: u64) -> String {
     let tenths = part.saturating_mul(1000) / whole.max(1);
     format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_folders_are_taken_apart_and_small_files_summed_up() {
+        let files = [("a/b/x", 50), ("a/b/y", 40), ("a/c/z", 1), ("a/c/zz", 1), ("d/e", 30), ("f", 2)];
+        let files = files.map(|(path, size)| (path.to_owned(), size));
+        let files: Vec<&(String, u64)> = files.iter().collect();
+        let mut found = split(&files, 10);
+        found.sort();
+        let names: Vec<String> = found.iter().map(|(name, size)| format!("{name} {size}")).collect();
+        assert_eq!(names, ["a/b/x 50", "a/b/y 40", "a: 2 smaller files 2", "d/e 30", "f 2"]);
+        assert_eq!(found.iter().map(|file| file.1).sum::<u64>(), 124);
+    }
+
+    #[test]
+    fn very_many_files_make_few_boxes_and_lose_no_byte() {
+        let files: Vec<(String, u64)> = (0..5000).map(|n| (format!("lib/{}/{n}", n % 40), 10)).collect();
+        let mut files: Vec<&(String, u64)> = files.iter().collect();
+        files.sort();
+        let found = split(&files, 10);
+        assert!(found.len() <= MOST_BOXES + 1, "{}", found.len());
+        assert_eq!(found.iter().map(|file| file.1).sum::<u64>(), 50_000);
+    }
 }
