@@ -51,6 +51,8 @@ pub enum Command {
     Gc(GcArgs),
     /// Build again under other conditions and compare byte by byte
     Verify(VerifyArgs),
+    /// Write a page about a build: timeline, contents, boot chain, changes
+    Report(ReportArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
     /// Print where the output of a step lies, after bringing it up to date
@@ -230,6 +232,9 @@ pub struct ReportArgs {
     /// The page to write; default: report.html beside the results
     #[arg(long, value_name = "FILE")]
     pub to: Option<PathBuf>,
+    /// Certificates to check signatures against; default: this user's keys
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod keys;
 pub mod lock;
 pub mod path;
+pub mod report;
 pub mod run;
 pub mod setup;
 pub mod verify;

@@ -264,7 +264,13 @@ impl Job<'_> {
             for path in matches(&tree, pattern)? {
                 let below = path.strip_prefix(&tree).expect("a match lies below its tree");
                 let to = self.out.join("dev").join(below);
-                fs::create_dir_all(to.parent().expect("below the output folder"))?;
+                let folder = to.parent().expect("below the output folder");
+                fs::create_dir_all(folder)?;
+                // A library's name for the linker is a symbolic link: what it names comes along.
+                if path.is_symlink() {
+                    let name = fs::read_link(&path)?;
+                    fs::copy(&path, folder.join(name))?;
+                }
                 fs::rename(&path, to)?;
             }
         }

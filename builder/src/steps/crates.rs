@@ -35,6 +35,8 @@ pub const TEST_GUEST: &str = "xenolith-testguest";
 /// The profile in the root Cargo.toml.
 const PROFILE: &str = "dom0";
 pub const FEATURES: &str = "xenolith-status/libxl";
+/// Xen's libraries in the sandbox.
+const LIBRARIES: &str = "/build/xen/usr/lib/x86_64-linux-gnu";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -105,7 +107,9 @@ fn sandbox(context: &StepContext, tree: &Path, work: &Path, dev: &Path) -> Resul
         .env("CARGO_TARGET_DIR", "/build/work/target")
         .env("CARGO_TERM_COLOR", "never")
         .env("XENOLITH_LIBXL_BINDINGS", "/build/xen/libxl.rs")
-        .env("XENOLITH_LIBXL_LIBRARIES", "/build/xen/usr/lib/x86_64-linux-gnu"))
+        .env("XENOLITH_LIBXL_LIBRARIES", LIBRARIES)
+        // libxl's own libraries lie where no linker looks by itself.
+        .env("RUSTFLAGS", &format!("-Clink-arg=-Wl,-rpath-link,{LIBRARIES}")))
 }
 
 fn cargo_args(jobs: usize) -> Vec<String> {

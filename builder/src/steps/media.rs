@@ -34,8 +34,8 @@ const ENROLMENT: &str = "loader/keys/xenolith";
 /// Bytes of the root image in one compressed frame of the update set: small enough to fetch for a few changed
 /// blocks, large enough to compress.
 pub const FRAME: usize = 4 << 20;
-/// What the signed index of an update set says that it is.
-pub const INDEX_TYPE: &str = "application/vnd.xenolith.update-index+json";
+/// The payload type of a signed [`UpdateIndex`].
+pub const UPDATE_INDEX_TYPE: &str = "application/vnd.xenolith.update-index+json";
 
 /// The loader's own settings.
 ///
@@ -268,7 +268,7 @@ pub fn update(context: &StepContext, version: &Version, keys: &Path) -> Result<(
     };
     let text = serde_json::to_vec(&index)?;
     let keys = KeySet::load(keys)?;
-    let envelope = keys.update().sign_dsse(INDEX_TYPE, &text);
+    let envelope = keys.update().sign_dsse(UPDATE_INDEX_TYPE, &text);
     fs::write(out.join("index.dsse.json"), envelope)?;
     Ok(())
 }

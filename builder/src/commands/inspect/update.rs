@@ -16,7 +16,7 @@ use super::{
     program::{self, MAX_PROGRAM},
     window::Window,
 };
-use crate::steps::media::{Frame, INDEX_TYPE, UpdateIndex};
+use crate::steps::media::{Frame, UPDATE_INDEX_TYPE, UpdateIndex};
 
 /// The signed index of an update set.
 pub const INDEX: &str = "index.dsse.json";
@@ -60,7 +60,7 @@ pub fn index(folder: &Path, look: &Look<'_>) -> Result<(UpdateIndex, Signature),
         open(&folder.join(INDEX)).and_then(|window| window.to_vec(MAX_INDEX)).map_err(SetError::Read)?;
     let text = String::from_utf8(bytes).map_err(|_| SetError::Index("it is not text".into()))?;
     let keys = &look.trusted.update_keys;
-    let signature = match verify_dsse(&text, INDEX_TYPE, keys) {
+    let signature = match verify_dsse(&text, UPDATE_INDEX_TYPE, keys) {
         Ok(verified) => Signature::Trusted { signer: "update key".into(), fingerprint: verified.key_id },
         Err(DsseError::Untrusted { signatures: 0 }) => Signature::Unsigned,
         // Whether a stranger's signature holds cannot be said without the key, unless it claims to be by one of ours.
@@ -71,7 +71,7 @@ pub fn index(folder: &Path, look: &Look<'_>) -> Result<(UpdateIndex, Signature),
         Err(error) => Signature::Bad { why: super::chain(&error) },
     };
     let envelope: Envelope = serde_json::from_str(&text).map_err(SetError::Json)?;
-    if envelope.payload_type != INDEX_TYPE {
+    if envelope.payload_type != UPDATE_INDEX_TYPE {
         return Err(SetError::Index(format!("it is a {:?}", envelope.payload_type)));
     }
     let payload = base64::engine::general_purpose::STANDARD

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     commands::inspect::{fat, gpt, image, iso, program::MAX_PROGRAM, update, window::Window},
-    steps::media::INDEX_TYPE,
+    steps::media::UPDATE_INDEX_TYPE,
 };
 
 /// Differences that are told of one thing; where there are more, the first ones say enough.
@@ -294,7 +294,7 @@ impl Comparison {
         let payload = |window: &Window| -> Option<serde_json::Value> {
             use base64::Engine as _;
             let envelope: serde_json::Value = serde_json::from_slice(&window.to_vec(MAX_JSON).ok()?).ok()?;
-            if envelope.get("payloadType")?.as_str()? != INDEX_TYPE {
+            if envelope.get("payloadType")?.as_str()? != UPDATE_INDEX_TYPE {
                 return None;
             }
             let text =

@@ -17,7 +17,10 @@ use std::{
 };
 
 use fs_err as fs;
-use xenolith_archive::lock::{LockedPackage, LockedSource};
+use xenolith_archive::{
+    date::Timestamp,
+    lock::{LockedPackage, LockedSource},
+};
 use xenolith_store::Digest;
 
 use super::{
@@ -37,8 +40,6 @@ use crate::steps::{
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// [`xenolith_assemble::EPOCH`] as SPDX writes it.
-const CREATED: &str = "2026-01-01T00:00:00Z";
 /// The layer of `files.json` that packages make.
 const PACKAGES_LAYER: &str = "packages";
 /// The loader's package: of the tools, yet its program is on every medium.
@@ -145,7 +146,9 @@ pub fn document(content: &Content<'_>) -> Result<Document, Failed> {
     add_xen(content, &mut elements, &image);
     add_crates(content, &mut elements, &image, &source);
     let name = format!("{}-{}", identity.id, identity.version);
-    let document = elements.into_document(&name, &image, CREATED);
+    // SPDX asks for a time: the one that every file of the image carries.
+    let created = Timestamp::from_unix(xenolith_assemble::EPOCH).to_string();
+    let document = elements.into_document(&name, &image, &created);
     document.check()?;
     Ok(document)
 }
