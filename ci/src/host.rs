@@ -35,11 +35,12 @@ pub struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// A machine that boots from `medium`, with a seed volume that lets us in.
+    /// A machine that boots from `medium`, or else from the network, with a seed volume that lets us in.
     ///
     /// # Errors
     /// When its files cannot be made.
-    pub fn new(context: &'a Context, scenario: &'static str, medium: Medium) -> anyhow::Result<Self> {
+    pub fn new(context: &'a Context, scenario: &'static str, medium: impl Into<Option<Medium>>) -> anyhow::Result<Self> {
+        let medium = medium.into();
         let artefacts = context.artefacts()?;
         let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
         let tools = artefacts.file("vm-tree", "");
@@ -53,8 +54,10 @@ impl<'a> Bench<'a> {
         let disk = EspFile { path: format!("{GUEST}/disk.img"), content: EspContent::Bytes(disk) };
         let volume = folder.path().join("seed.img");
         seed::volume(&volume, &[key.public], vec![guest("vmlinuz"), guest("initrd"), disk])?;
-        let mut machine = Machine::new(&tools, folder.path(), vec![medium.clone(), Medium::Usb(volume)]);
-        let (accelerator, words) = choose(&tools, &medium, &context.tools.join("accelerator"));
+        let tried = medium.clone().unwrap_or_else(|| Medium::Cd(artefacts.file("iso", "xenolith.iso")));
+        let (accelerator, words) = choose(&tools, &tried, &context.tools.join("accelerator"));
+        let media = medium.into_iter().chain([Medium::Usb(volume)]).collect();
+        let mut machine = Machine::new(&tools, folder.path(), media);
         tracing::info!("{words}");
         machine.accelerator = accelerator;
         machine.ssh_port = Some(free_port()?);

@@ -17,6 +17,9 @@ use object::Object;
 use serde::Deserialize;
 use xenolith_sandbox::{Sandbox, Tool, ToolError};
 
+/// Counts up when this module changes what it writes.
+pub const REVISION: &str = "2";
+
 /// `hypervisor-src/build.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

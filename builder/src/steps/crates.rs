@@ -38,6 +38,9 @@ pub const FEATURES: &str = "xenolith-status/libxl";
 /// Xen's libraries in the sandbox.
 const LIBRARIES: &str = "/build/xen/usr/lib/x86_64-linux-gnu";
 
+/// Counts up when this module changes what it writes.
+pub const REVISION: &str = "2";
+
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 /// Writes the small workspace and vendors its dependencies with the host's cargo.

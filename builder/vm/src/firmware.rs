@@ -97,3 +97,14 @@ pub fn enroll(
     ];
     sandbox.run(Tool::VirtFwVars, args, &log)
 }
+
+/// Makes a variable store that boots once from `url`, over HTTP.
+///
+/// # Errors
+/// When the tool that edits the store fails; its words are in `<run>/boot-from.log`.
+pub fn boot_from(tools: &Path, run: &Path, url: &str) -> Result<(), ToolError> {
+    let sandbox = Sandbox::new(tools).bind_rw(run, RUN);
+    let (input, output) = (format!("/{OVMF}/OVMF_VARS_4M.fd"), format!("{RUN}/{VARS}"));
+    let args = ["--input", &input, "--output", &output, "--set-boot-uri", url];
+    sandbox.run(Tool::VirtFwVars, args, &run.join("boot-from.log"))
+}

@@ -13,11 +13,13 @@ mod accel;
 mod firmware;
 mod machine;
 mod qmp;
+mod serve;
 mod ssh;
 mod vm;
 
 pub use accel::{Accelerator, choose};
-pub use firmware::{Firmware, enroll};
+pub use firmware::{Firmware, boot_from, enroll};
 pub use machine::{Display, Machine, Medium, Serial};
+pub use serve::FileServer;
 pub use ssh::{SshKey, SshOutput};
 pub use vm::{Event, Vm, VmError};

@@ -62,6 +62,8 @@ pub struct Machine {
     pub cpus: u32,
     /// This port of 127.0.0.1 leads to the machine's port 22.
     pub ssh_port: Option<u16>,
+    /// What the network's DHCP server names as boot file.
+    pub boot_url: Option<String>,
     /// Where the serial line goes.
     pub serial: Serial,
     /// Where the screen goes.
@@ -82,6 +84,7 @@ impl Machine {
             memory: 3072,
             cpus: 2,
             ssh_port: None,
+            boot_url: None,
             serial: Serial::Events,
             display: Display::Hidden,
             stop_on_reset: false,
@@ -125,10 +128,15 @@ impl Machine {
                 add(&[&word]);
             }
         }
+        let mut network = "user,id=net0".to_owned();
         match self.ssh_port {
-            Some(port) => add(&["-netdev", &format!("user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:22")]),
-            None => add(&["-netdev", "user,id=net0,restrict=on"]),
+            Some(port) => network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22")),
+            None => network.push_str(",restrict=on"),
         }
+        if let Some(url) = &self.boot_url {
+            network.push_str(&format!(",bootfile={url}"));
+        }
+        add(&["-netdev", &network]);
         add(&["-device", "virtio-net-pci,netdev=net0,romfile="]);
         match self.serial {
             Serial::Events => {

@@ -1,7 +1,7 @@
-//! The ISO, as CD and as USB stick.
+//! The ISO, as CD and as USB stick; the boot file, over HTTP.
 
 use anyhow::ensure;
-use xenolith_vm::Medium;
+use xenolith_vm::{FileServer, Medium, boot_from};
 
 use crate::{
     context::{Context, Count},
@@ -11,13 +11,28 @@ use crate::{
 /// As a CD.
 pub fn cd(context: &Context) -> anyhow::Result<Count> {
     let iso = context.artefacts()?.file("iso", "xenolith.iso");
-    boots(&Bench::new(context, "iso-cd", Medium::Cd(iso))?, "optical")
+    boots(&Bench::new(context, "iso-cd", Medium::Cd(iso))?, "iso")
 }
 
 /// Written to a USB stick.
 pub fn usb(context: &Context) -> anyhow::Result<Count> {
     let iso = context.artefacts()?.file("iso", "xenolith.iso");
-    boots(&Bench::new(context, "iso-usb", Medium::Usb(iso))?, "usb")
+    boots(&Bench::new(context, "iso-usb", Medium::Usb(iso))?, "iso")
+}
+
+/// By the firmware straight from an HTTP server, with the root image beside the boot file.
+pub fn http(context: &Context) -> anyhow::Result<Count> {
+    let mut bench = Bench::new(context, "http", None)?;
+    let tools = bench.machine().tools.clone();
+    let folder = bench.folder().to_path_buf();
+    let files = context.artefacts()?.file("netboot", "");
+    let server = FileServer::start(&tools, &files, &folder.join("server.log"))?;
+    let url = server.url("xenolith.efi");
+    boot_from(&tools, &folder, &url)?;
+    bench.machine().boot_url = Some(url);
+    // Boot file and root image are in RAM.
+    bench.machine().memory = 4096;
+    boots(&bench, "network")
 }
 
 fn boots(bench: &Bench<'_>, medium: &str) -> anyhow::Result<Count> {

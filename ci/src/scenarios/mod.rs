@@ -15,6 +15,7 @@ pub const CHECKS: &[Check] = &[
     slow("guests", "a PV, a PVH and an HVM guest boot to their own userland and end", guests::guests),
     slow("iso-cd", "the ISO boots as a CD", media::cd),
     slow("iso-usb", "the ISO boots as a USB stick", media::usb),
+    slow("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("state", "a second boot finds its state again", state::state),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(

@@ -74,7 +74,7 @@ pub fn injected(context: &Context) -> anyhow::Result<Count> {
     sparse::copy(&context.artefacts()?.file("disk", "disk.img"), &image)?;
     let boot_file = fs::read(context.artefacts()?.file("signed", "boot/xenolith.efi"))?;
     change_esp(&image, |root| {
-        let mut put = |path: &str, bytes: &[u8]| -> anyhow::Result<()> {
+        let put = |path: &str, bytes: &[u8]| -> anyhow::Result<()> {
             let mut file = root.create_file(path)?;
             file.truncate()?;
             Ok(file.write_all(bytes)?)
