@@ -31,7 +31,7 @@ impl Accelerator {
     pub(crate) fn cpu(self) -> &'static str {
         match self {
             Self::Kvm => "host",
-            Self::Emulation => "qemu64,+svm,+npt",
+            Self::Emulation => "qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+sha-ni",
         }
     }
 }

@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn emulation_uses_the_one_processor_model_that_boots_a_pv_dom0() {
         let line = joined(&Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]));
-        assert!(line.contains("-cpu qemu64,+svm,+npt"));
+        assert!(line.contains("-cpu qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+sha-ni"));
     }
 
     #[test]

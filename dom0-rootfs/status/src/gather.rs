@@ -137,6 +137,12 @@ fn firmware(host: &Host<'_>, notes: &mut Notes) -> Firmware {
         if !host.root.join("sys/firmware/efi").exists() {
             return Ok(Switch::Absent);
         }
+        // Firmware that has variables, but not these, cannot do Secure Boot (UEFI 2.10, 3.3: both are then left out).
+        let folder = host.root.join("sys/firmware/efi/efivars");
+        let own = folder.join(format!("{name}-{EFI_GLOBAL}"));
+        if !own.exists() && fs_err::read_dir(&folder)?.next().is_some() {
+            return Ok(Switch::Off);
+        }
         // efivarfs puts four bytes of attributes before the value.
         let bytes = host.bytes(&format!("/sys/firmware/efi/efivars/{name}-{EFI_GLOBAL}"))?;
         match bytes.as_slice() {

@@ -9,7 +9,7 @@ use clap::Parser;
 use xenolith_status::{Address, Host, Installed, Report, Xen, console, gather, ready, text};
 
 /// How often the screen looks whether something has changed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A key for root, without which sshd does not start.
 const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
 
