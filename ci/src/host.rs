@@ -39,7 +39,11 @@ impl<'a> Bench<'a> {
     ///
     /// # Errors
     /// When its files cannot be made.
-    pub fn new(context: &'a Context, scenario: &'static str, medium: impl Into<Option<Medium>>) -> anyhow::Result<Self> {
+    pub fn new(
+        context: &'a Context,
+        scenario: &'static str,
+        medium: impl Into<Option<Medium>>,
+    ) -> anyhow::Result<Self> {
         let medium = medium.into();
         let artefacts = context.artefacts()?;
         let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
@@ -133,6 +137,16 @@ pub fn ready(vm: &mut Vm) -> anyhow::Result<String> {
 pub fn status(vm: &Vm) -> anyhow::Result<Value> {
     let text = vm.ssh_ok("xenolith-status --json")?;
     serde_json::from_str(&text).with_context(|| format!("xenolith-status printed no JSON:\n{text}"))
+}
+
+/// Switches the host off from inside and waits for the end.
+///
+/// # Errors
+/// When it stays on.
+pub fn power_off(vm: &mut Vm) -> anyhow::Result<()> {
+    // The connection may end before the command does.
+    let _ = vm.ssh("systemctl poweroff")?;
+    Ok(vm.ended(ACTION)?)
 }
 
 /// A port that nobody listens on now.

@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -27,6 +24,9 @@ use crate::{
     render::Renderer,
     steps,
 };
+
+/// What a user sends to end a build.
+const INTERRUPTS: [i32; 2] = [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
 
 /// What a build left.
 pub struct Built {
@@ -94,10 +94,12 @@ pub fn build(
     let first = graph()?;
     let missing = missing_downloads(&scheduler, &first, targets, &options, &plan, &store)?;
     if args.dry_run {
-        return dry_run(global, &scheduler, first, targets, &options, &missing, plan);
+        let planned = scheduler.plan(&first, targets, &options).map_err(failure)?;
+        dry_run(&planned, &missing, global.json)?;
+        return Ok(Built { outputs: BTreeMap::new(), plan });
     }
     if !missing.is_empty() {
-        download(args, &plan, &missing, global.json, &options.cancel)?;
+        download(args, &plan, &missing, global.json)?;
     }
     let mut renderer = Renderer::new(global.json, args.explain);
     let ran = scheduler.run(first, targets, &options, &mut |event| renderer.show(&event));
@@ -109,7 +111,7 @@ pub fn build(
 /// Set by Ctrl-C; a second Ctrl-C ends the process at once, which loses nothing that is finished.
 pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    for signal in INTERRUPTS {
         let code = i32::from(Class::Interrupted as u8);
         signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&flag))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
@@ -118,28 +120,26 @@ pub(super) fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(flag)
 }
 
-/// Calls a function when a flag is set, until dropped.
-struct Watch(Arc<AtomicBool>);
+/// Calls a function when the user interrupts, until dropped.
+struct Watch(signal_hook::iterator::Handle);
 
 impl Watch {
-    fn start(flag: &Arc<AtomicBool>, then: impl FnOnce() + Send + 'static) -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        let (flag, ended) = (Arc::clone(flag), Arc::clone(&over));
+    fn start(then: impl FnOnce() + Send + 'static) -> Result<Self, Failure> {
+        let mut signals =
+            signal_hook::iterator::Signals::new(INTERRUPTS).class(Class::Host, "cannot listen for Ctrl-C")?;
+        let handle = signals.handle();
         std::thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
-                if flag.load(Ordering::Relaxed) {
-                    return then();
-                }
-                std::thread::sleep(std::time::Duration::from_millis(50));
+            if signals.forever().next().is_some() {
+                then();
             }
         });
-        Self(over)
+        Ok(Self(handle))
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.close();
     }
 }
 
@@ -235,35 +235,20 @@ fn downloads(plan: &steps::Plan) -> BTreeMap<Digest, Missing> {
     packages.chain(sources).map(|item| (Digest(*item.sum.as_bytes()), item)).collect()
 }
 
-fn dry_run(
-    global: &Global,
-    scheduler: &Scheduler,
-    graph: Graph,
-    targets: &[StepName],
-    options: &RunOptions,
-    missing: &[Missing],
-    plan: steps::Plan,
-) -> Result<Built, Failure> {
-    let planned = scheduler.plan(&graph, targets, options).map_err(failure)?;
-    if global.json {
-        println!("{}", serde_json::to_string_pretty(&planned).class(Class::Bug, "cannot print the plan")?);
-    } else {
-        for step in &planned.steps {
-            println!("{:<16} {}", step.step.as_str(), step.verdict);
-        }
-        let bytes: u64 = missing.iter().map(|item| item.size).sum();
-        println!("{} downloads, {}", missing.len(), indicatif::DecimalBytes(bytes));
+fn dry_run(planned: &xenolith_store::Plan, missing: &[Missing], json: bool) -> Result<(), Failure> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(planned).class(Class::Bug, "cannot print the plan")?);
+        return Ok(());
     }
-    Ok(Built { outputs: BTreeMap::new(), plan })
+    for step in &planned.steps {
+        println!("{:<16} {}", step.step.as_str(), step.verdict);
+    }
+    let bytes: u64 = missing.iter().map(|item| item.size).sum();
+    println!("{} downloads, {}", missing.len(), indicatif::DecimalBytes(bytes));
+    Ok(())
 }
 
-fn download(
-    args: &BuildArgs,
-    plan: &steps::Plan,
-    missing: &[Missing],
-    json: bool,
-    cancel: &Arc<AtomicBool>,
-) -> Result<(), Failure> {
+fn download(args: &BuildArgs, plan: &steps::Plan, missing: &[Missing], json: bool) -> Result<(), Failure> {
     let mirrors = if args.offline { None } else { Some(setup::mirrors(&args.mirror)?) };
     let url = |mirrors: &Option<Mirrors>, item: &Missing| match mirrors {
         Some(mirrors) => mirrors.file(item.archive, &item.path).to_string(),
@@ -281,7 +266,7 @@ fn download(
         .collect();
     let downloader = Downloader::new(DownloadOptions { offline: args.offline, ..DownloadOptions::default() });
     let stop = downloader.stop();
-    let interrupted = Watch::start(cancel, move || stop.stop());
+    let interrupted = Watch::start(move || stop.stop())?;
     let shown = std::sync::Mutex::new(Downloads::new(json, missing));
     let fetched = downloader.fetch_all(&items, &|progress| {
         shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner).show(&progress);

@@ -1,31 +1,49 @@
-//! The disk image: what runs is what was built.
+//! The disk image: what runs is what was built, and it does what a host is for.
 
 use anyhow::{Context as _, ensure};
 use fs_err as fs;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use xenolith_assemble::sparse;
 use xenolith_vm::{Medium, Vm};
 
+use super::{guests::guests, state};
 use crate::{
     context::{Artefacts, Context, Count},
-    host::{Bench, ready, status},
+    host::{Bench, power_off, ready, status},
 };
 
 /// Files of the Xen tools that must reach dom0 as they were compiled.
 const COMPILED: &[&str] =
     &["usr/sbin/xl", "usr/sbin/xenstored", "usr/lib/x86_64-linux-gnu/libxenlight.so.4.20.0"];
 
-/// Boots the disk image and compares the host with what was built.
+/// Boots the disk image: compares the host with what was built, runs guests on it, and boots it again.
+///
+/// One machine for all of it, because a boot is what costs time.
 pub fn disk(context: &Context) -> anyhow::Result<Count> {
     let artefacts = context.artefacts()?;
-    let image = artefacts.file("disk", "disk.img");
-    let bench = Bench::new(context, "disk", Medium::Disk { path: image, throw_away: true })?;
-    bench.run(|vm| {
+    let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
+    let image = folder.path().join("disk.img");
+    sparse::copy(&artefacts.file("disk", "disk.img"), &image)?;
+    let bench = Bench::new(context, "disk", Medium::Disk { path: image, throw_away: false })?;
+    let mut count = Count::default();
+    let before = bench.run(|vm| {
         ready(vm)?;
         says_what_was_built(vm, artefacts)?;
         runs_what_was_compiled(vm, artefacts)?;
         lets_nobody_else_in(vm)?;
-        Ok(Count::ONE)
+        count += Count::ONE;
+        count += guests(vm)?;
+        let before = state::leave_a_mark(vm)?;
+        power_off(vm)?;
+        Ok(before)
+    })?;
+    bench.run(|vm| {
+        ready(vm)?;
+        state::found_again(vm, &before)?;
+        power_off(vm)?;
+        count += Count::ONE;
+        Ok(count)
     })
 }
 

@@ -1,11 +1,11 @@
 //! Guests of every kind, started by `xl` on the booted host.
 
 use anyhow::{Context as _, ensure};
-use xenolith_vm::{Medium, Vm};
+use xenolith_vm::Vm;
 
 use crate::{
-    context::{Context, Count},
-    host::{ACTION, Bench, GUEST, ready},
+    context::Count,
+    host::{ACTION, GUEST},
 };
 
 /// Where the seed volume is mounted on the host.
@@ -14,22 +14,20 @@ const SEED: &str = "/run/seed";
 /// `type` in xl's configuration, what the guest's kernel calls itself, and its console.
 const KINDS: &[(&str, &str, &str)] = &[("pv", "PV", "hvc0"), ("pvh", "PVH", "hvc0"), ("hvm", "HVM", "ttyS0")];
 
-/// Starts one guest after the other, on one host.
-pub fn guests(context: &Context) -> anyhow::Result<Count> {
-    let image = context.artefacts()?.file("disk", "disk.img");
-    let bench = Bench::new(context, "guests", Medium::Disk { path: image, throw_away: true })?;
-    bench.run(|vm| {
-        ready(vm)?;
-        vm.ssh_ok(&format!("mkdir -p {SEED} && mount -o ro /dev/disk/by-label/XENOLITH {SEED}"))?;
-        let mut count = Count::default();
-        for (kind, called, console) in KINDS {
-            guest(vm, kind, called, console).with_context(|| format!("the {called} guest"))?;
-            count += Count::ONE;
-        }
-        let left = vm.ssh_ok("xl list | tail -n +3")?;
-        ensure!(left.trim().is_empty(), "guests are left behind:\n{left}");
-        Ok(count)
-    })
+/// Starts one guest after the other.
+///
+/// # Errors
+/// When one does not get to its userland, or does not end.
+pub fn guests(vm: &Vm) -> anyhow::Result<Count> {
+    vm.ssh_ok(&format!("mkdir -p {SEED} && mount -o ro /dev/disk/by-label/XENOLITH {SEED}"))?;
+    let mut count = Count::default();
+    for (kind, called, console) in KINDS {
+        guest(vm, kind, called, console).with_context(|| format!("the {called} guest"))?;
+        count += Count::ONE;
+    }
+    let left = vm.ssh_ok("xl list | tail -n +3")?;
+    ensure!(left.trim().is_empty(), "guests are left behind:\n{left}");
+    Ok(count)
 }
 
 fn guest(vm: &Vm, kind: &str, called: &str, console: &str) -> anyhow::Result<()> {

@@ -11,12 +11,14 @@ use crate::{Check, Cost};
 
 /// In this order: what everything else builds on comes first.
 pub const CHECKS: &[Check] = &[
-    slow("disk", "the disk image boots Xen and dom0, which are those compiled here", disk::disk),
-    slow("guests", "a PV, a PVH and an HVM guest boot to their own userland and end", guests::guests),
+    slow(
+        "disk",
+        "the disk image runs what was compiled here, starts PV, PVH and HVM guests, and finds its state again",
+        disk::disk,
+    ),
     slow("iso-cd", "the ISO boots as a CD", media::cd),
     slow("iso-usb", "the ISO boots as a USB stick", media::usb),
     slow("http", "the firmware starts the boot file from an HTTP server", media::http),
-    slow("state", "a second boot finds its state again", state::state),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(
         "secure-boot-tamper",

@@ -179,8 +179,11 @@ fn update_set(folder: &Path, keys: &KeySet, root: &testing::Root) {
         files: ["root.frames", "root.verity", "xenolith.efi"].map(|name| (name.to_owned(), sum(name))).into(),
     };
     let text = serde_json::to_vec(&index).unwrap();
-    fs::write(folder.join(update::INDEX), keys.update().sign_dsse(crate::steps::media::UPDATE_INDEX_TYPE, &text))
-        .unwrap();
+    fs::write(
+        folder.join(update::INDEX),
+        keys.update().sign_dsse(crate::steps::media::UPDATE_INDEX_TYPE, &text),
+    )
+    .unwrap();
 }
 
 #[test]
