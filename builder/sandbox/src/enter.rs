@@ -15,6 +15,7 @@ use nix::{
     unistd,
 };
 
+use crate::owner::{OwnerError, keep_owners};
 use crate::spec::{Network, SPEC_VARIABLE, STAGE_VARIABLE, Spec};
 
 /// Where the new root is put together. Any folder that every Linux has will do: it is covered only inside.
@@ -54,6 +55,8 @@ enum EnterError {
     Spec(#[source] serde_json::Error),
     #[error("{0}")]
     System(#[source] nix::Error),
+    #[error(transparent)]
+    Owners(#[from] OwnerError),
     #[error("cannot start {program}: {source}")]
     Exec { program: String, source: io::Error },
 }
@@ -117,6 +120,7 @@ fn stage_2() -> Result<u8, EnterError> {
     build_root(&spec)?;
     nix::sys::stat::umask(Mode::S_IWGRP | Mode::S_IWOTH);
     unistd::sethostname("build").map_err(EnterError::System)?;
+    keep_owners()?;
     let (program, args) = spec.argv.split_first().expect("Sandbox::command puts the program first");
     let child = Command::new(program)
         .args(args)

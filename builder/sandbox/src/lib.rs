@@ -15,11 +15,12 @@
 //! ([`enter_if_asked`]), because namespaces want a process of one thread and the builder has many.
 //! When the builder dies, however it dies, the kernel kills stage 1, and with PID 1 everything below it.
 //!
-//! As root no user namespace is made, so that files get the owners the step asks for; as an ordinary user
-//! the namespace maps that one user to root. Nothing that we build depends on the difference: owners are
-//! set when the root image is written.
+//! As root no user namespace is made; as an ordinary user the namespace maps that one user to root. Nothing
+//! that we build depends on the difference: giving files to others does nothing (`owner`), and the root image
+//! says "root" for every file.
 
 mod enter;
+mod owner;
 mod spec;
 mod tool;
 

@@ -22,7 +22,7 @@ use crate::{
     exit::{Class, Classify as _, Failure},
     project::{self, Project},
     render::Renderer,
-    steps,
+    steps::{self, describe},
 };
 
 /// What a user sends to end a build.
@@ -78,8 +78,10 @@ pub fn build(
         .class(Class::Host, format!("cannot use the cache folder {}", project.cache.display()))?;
     let keys = project::keys_folder(args.keys.as_deref())?;
     let plan = setup::plan(project, &store, &args.variant, &keys)?;
+    let whole = targets.contains(&StepName::of("describe"));
+    let history = if whole { steps::WHOLE } else { steps::PARTS };
     let graph = || {
-        steps::graph(&plan).map_err(|error| {
+        steps::graph(&plan, history).map_err(|error| {
             Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
         })
     };
@@ -294,6 +296,17 @@ fn download(args: &BuildArgs, plan: &steps::Plan, missing: &[Missing], json: boo
 pub fn export(built: &Built, out: &Path) -> Result<Vec<(PathBuf, u64)>, Failure> {
     let what = || format!("cannot write the results to {}", out.display());
     let mut written = Vec::new();
+    if !built.outputs.contains_key(&StepName::of("describe")) {
+        // They tell of a whole build; beside files of another one they would tell lies.
+        for stale in [describe::manifest::FILE, describe::provenance::FILE] {
+            match fs::remove_file(out.join(stale)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).class(Class::Device, what());
+                }
+                _ => {}
+            }
+        }
+    }
     for (step, inside, to) in steps::results(&built.plan.identity.version) {
         let Some(output) = built.outputs.get(&StepName::of(step)) else { continue };
         let from = output.path.join(inside);

@@ -65,7 +65,7 @@ fn collect(project: &Project, out: &Path, args: &ReportArgs) -> Result<Page, Fai
     let recipe: Recipe = read_toml(&project.recipe())?;
     let store = Store::open(&project.cache)
         .class(Class::Host, format!("cannot use the cache folder {}", project.cache.display()))?;
-    let last = store.last(&StepName::of("image"));
+    let last = store.last(&StepName::of(steps::WHOLE));
     let mut notes = Vec::new();
     let image_contents = contents_of(&store, last.as_ref(), &manifest).unwrap_or_else(|why| {
         notes.push(format!("What the image holds cannot be shown: {why}."));

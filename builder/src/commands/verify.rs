@@ -207,7 +207,7 @@ fn second_build(
     jobs: usize,
 ) -> Result<BTreeMap<StepName, Output>, Failure> {
     let store = Store::open(scratch.folder.path()).class(Class::Host, "cannot make a second store")?;
-    let graph = steps::graph(&first.plan).map_err(|error| {
+    let graph = steps::graph(&first.plan, steps::WHOLE).map_err(|error| {
         Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
     })?;
     let options = RunOptions {
@@ -314,7 +314,7 @@ fn keys_of(ours: &Path, theirs: &Path) -> Keys {
 /// The tools tree of the last build, if it is still there.
 fn tools_tree(project: &Project) -> Option<PathBuf> {
     let store = Store::open(&project.cache).ok()?;
-    let last = store.last(&StepName::of("image"))?;
+    let last = store.last(&StepName::of(steps::WHOLE))?;
     let tree = store.output_path(&last.steps.get(&StepName::of("tools-tree"))?.key);
     tree.is_dir().then_some(tree)
 }

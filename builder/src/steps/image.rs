@@ -1,6 +1,7 @@
 //! From trees to the pair that every medium starts: the root image with its verity tree, and the boot file.
 
 use std::{
+    collections::BTreeMap,
     io::{BufReader, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use xenolith_layout::{Bytes, RootHash, Version, names};
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::StepContext;
 
+use super::describe::packages::{self, owners};
 use crate::recipe::{Boot, Recipe, Root};
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -243,9 +245,10 @@ pub fn root(context: &StepContext, root: &Root, identity: &Identity, budget: u64
     pad(&image)?;
     let size = fs::metadata(&image)?.len();
     if size > budget {
-        let list = largest(&tree, 10);
+        let packages = packages::read(context.input("package-files"))?;
+        let list = largest(&file_sizes(&tree), &owners(&packages), 10);
         return Err(format!(
-            "the root image has {size} bytes, over its budget of {budget} in image.toml; the largest files:\n{list}"
+            "the root image has {size} bytes, over its budget of {budget} in image.toml; what takes most before compression:\n{list}"
         )
         .into());
     }
@@ -298,10 +301,16 @@ fn write_file_list(tree: &Tree, out: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-fn largest(tree: &Tree, count: usize) -> String {
-    let mut files = file_sizes(tree);
-    files.sort_by_key(|file| std::cmp::Reverse(file.size));
-    let lines = files.iter().take(count).map(|file| format!("{:>12}  {}", file.size, file.path));
+/// The packages, and layers that are none, whose files take most.
+fn largest(files: &[FileEntry], owners: &BTreeMap<&str, &str>, count: usize) -> String {
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for file in files {
+        let owner = owners.get(file.path.as_str()).filter(|_| file.layer == "packages");
+        *sizes.entry(owner.copied().unwrap_or(&file.layer)).or_default() += file.size;
+    }
+    let mut sizes: Vec<(u64, &str)> = sizes.into_iter().map(|(name, size)| (size, name)).collect();
+    sizes.sort_by(|a, b| b.cmp(a));
+    let lines = sizes.iter().take(count).map(|(size, name)| format!("{size:>12}  {name}"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -363,4 +372,23 @@ pub fn boot_file(
     fs::write(context.out().join("xenolith.efi"), boot_file)?;
     fs::write(context.out().join("version"), version.as_str())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_most_is_listed_by_package_and_layer() {
+        let file = |path: &str, size, layer: &str| FileEntry { path: path.into(), size, layer: layer.into() };
+        let files = [
+            file("usr/lib/a", 10, "packages"),
+            file("usr/lib/b", 5, "packages"),
+            file("usr/lib/made", 1, "packages"),
+            file("usr/sbin/xl", 12, "xen"),
+        ];
+        let owners = BTreeMap::from([("usr/lib/a", "one"), ("usr/lib/b", "one")]);
+        let list = largest(&files, &owners, 2);
+        assert_eq!(list, "          15  one\n          12  xen");
+    }
 }

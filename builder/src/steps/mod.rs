@@ -99,12 +99,17 @@ pub const IMAGE_STEPS: &[&str] = &[
     "describe",
 ];
 
-/// Builds the graph.
+/// Under this name the store remembers the last whole build, which `report` tells about.
+pub const WHOLE: &str = "image";
+/// And under this one the last build of some of it: for `run`, `path`, one target.
+pub const PARTS: &str = "image-parts";
+
+/// Builds the graph, to be remembered under the name `history`.
 ///
 /// # Errors
 /// When the lock lacks a group or source that the recipe needs.
-pub fn graph(plan: &Plan) -> Result<Graph, Failed> {
-    let mut graph = Graph::new(StepName::of("image"));
+pub fn graph(plan: &Plan, history: &'static str) -> Result<Graph, Failed> {
+    let mut graph = Graph::new(StepName::of(history));
     for (name, group) in [("tools-tree", "tools"), ("build-tree", "build"), ("vm-tree", "vm")] {
         graph.add(tree_step(plan, name, group)?)?;
     }
@@ -312,6 +317,7 @@ fn add_image(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .input("packages", step_input("packages"))
             .input("xen-tools", step_input("xen-tools"))
             .input("crates", step_input("crates"))
+            .input("package-files", step_input("package-files"))
             .input("overlay", Input::tree(dom0.join("overlay")))
             .input("parameters", Input::value(serde_json::to_string(&plan.recipe.root)?))
             .input("identity", Input::value(serde_json::to_string(&plan.identity)?))

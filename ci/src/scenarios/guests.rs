@@ -10,6 +10,8 @@ use crate::{
 
 /// Where the seed volume is mounted on the host.
 const SEED: &str = "/run/seed";
+/// The guests' disk: a copy, because an HVM guest's emulated disk cannot be read-only.
+const DISK: &str = "/run/guest-disk.img";
 
 /// `type` in xl's configuration, what the guest's kernel calls itself, and its console.
 const KINDS: &[(&str, &str, &str)] = &[("pv", "PV", "hvc0"), ("pvh", "PVH", "hvc0"), ("hvm", "HVM", "ttyS0")];
@@ -19,7 +21,9 @@ const KINDS: &[(&str, &str, &str)] = &[("pv", "PV", "hvc0"), ("pvh", "PVH", "hvc
 /// # Errors
 /// When one does not get to its userland, or does not end.
 pub fn guests(vm: &Vm) -> anyhow::Result<Count> {
-    vm.ssh_ok(&format!("mkdir -p {SEED} && mount -o ro /dev/disk/by-label/XENOLITH {SEED}"))?;
+    vm.ssh_ok(&format!(
+        "mkdir -p {SEED} && mount -o ro /dev/disk/by-label/XENOLITH {SEED} && cp {SEED}/{GUEST}/disk.img {DISK}"
+    ))?;
     let mut count = Count::default();
     for (kind, called, console) in KINDS {
         guest(vm, kind, called, console).with_context(|| format!("the {called} guest"))?;
@@ -35,7 +39,7 @@ fn guest(vm: &Vm, kind: &str, called: &str, console: &str) -> anyhow::Result<()>
     let config = format!(
         "name='{kind}'\ntype='{kind}'\nkernel='{SEED}/{GUEST}/vmlinuz'\nramdisk='{SEED}/{GUEST}/initrd'\n\
          extra='console={console} panic=1'\nmemory=256\nvcpus=1\n{serial}\
-         disk=['format=raw,vdev=xvda,access=ro,target={SEED}/{GUEST}/disk.img']\n\
+         disk=['format=raw,vdev=xvda,target={DISK}']\n\
          on_poweroff='destroy'\non_reboot='destroy'\non_crash='destroy'\n"
     );
     let seconds = ACTION.as_secs();
