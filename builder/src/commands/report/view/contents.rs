@@ -165,7 +165,9 @@ fn split(files: &[&(String, u64)], floor: u64) -> Vec<(String, u64)> {
         let part = |file: &(String, u64)| file.0.split('/').nth(bundle.depth).map(str::to_owned);
         let parts: Vec<&[&(String, u64)]> = bundle.files.chunk_by(|a, b| part(a) == part(b)).collect();
         let (large, small): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| size(part) >= floor);
-        if large.is_empty() || done.len() + open.len() + large.len() > MOST_BOXES {
+        // Files of one path cannot be told apart any further.
+        let same_path = bundle.files.iter().all(|file| part(file).is_none());
+        if large.is_empty() || same_path || done.len() + open.len() + large.len() > MOST_BOXES {
             done.push((summary(bundle.files, bundle.depth, ""), bundle.size));
             continue;
         }
