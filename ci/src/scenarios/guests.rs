@@ -38,7 +38,7 @@ fn guest(vm: &Vm, kind: &str, called: &str, console: &str) -> anyhow::Result<()>
     let serial = if kind == "hvm" { "serial='pty'\n" } else { "" };
     let config = format!(
         "name='{kind}'\ntype='{kind}'\nkernel='{SEED}/{GUEST}/vmlinuz'\nramdisk='{SEED}/{GUEST}/initrd'\n\
-         extra='console={console} panic=1'\nmemory=256\nvcpus=1\n{serial}\
+         extra='console={console} loglevel=3 panic=1'\nmemory=256\nvcpus=1\n{serial}\
          disk=['format=raw,vdev=xvda,target={DISK}']\n\
          on_poweroff='destroy'\non_reboot='destroy'\non_crash='destroy'\n"
     );

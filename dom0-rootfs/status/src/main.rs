@@ -3,13 +3,15 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use xenolith_status::{Address, Host, Installed, Report, Xen, console, gather, ready, text};
 
-/// How often the screen looks whether something has changed.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// How often the screen looks whether the host got another address, which costs nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often it asks systemd, device-mapper and the hypervisor, which costs a slow host seconds.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
 /// A key for root, without which sshd does not start.
 const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
 
@@ -112,22 +114,29 @@ fn show(root: &Path) -> io::Result<ExitCode> {
     let clear =
         if std::env::var_os("TERM").is_some_and(|term| term == "linux") { "\x1b[H\x1b[2J" } else { "" };
     let mut shown = String::new();
+    let mut asked: Option<(Instant, Vec<Address>)> = None;
     loop {
+        let addresses = addresses();
+        let fresh = asked.as_ref().is_some_and(|(when, of)| when.elapsed() < ASK_AGAIN && *of == addresses);
+        if fresh {
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "a screen for people; no event tells of all that it shows"
+            )]
+            std::thread::sleep(LOOK_AGAIN);
+            continue;
+        }
         let host_name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         let ssh = fs_err::metadata(root.join(SSH_KEYS)).is_ok_and(|keys| keys.len() > 0);
         let name = host_name.unwrap_or_else(|_| "a host without a name".to_owned());
-        let screen = console(&look(root), &name, &addresses(), ssh);
+        let screen = console(&look(root), &name, &addresses, ssh);
         if screen != shown {
             let mut out = io::stdout().lock();
             write!(out, "{clear}{screen}")?;
             out.flush()?;
             shown = screen;
         }
-        #[allow(
-            clippy::disallowed_methods,
-            reason = "a screen for people; no event tells of all that it shows"
-        )]
-        std::thread::sleep(LOOK_AGAIN);
+        asked = Some((Instant::now(), addresses));
     }
 }
 
