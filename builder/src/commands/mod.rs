@@ -11,6 +11,7 @@ pub mod lock;
 pub mod path;
 pub mod report;
 pub mod run;
+pub mod scratch;
 pub mod setup;
 pub mod verify;
 
