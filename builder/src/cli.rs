@@ -24,7 +24,7 @@ pub struct Cli {
 
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Print one JSON object per event (build, lock) or one document (inspect, keys, gc)
+    /// Print one JSON object per event (build, lock) or one document (inspect, keys, gc, bench)
     #[arg(long, global = true)]
     pub json: bool,
     /// The checkout to work on; default: found upwards from the current folder
@@ -51,6 +51,8 @@ pub enum Command {
     Gc(GcArgs),
     /// Build again under other conditions and compare byte by byte
     Verify(VerifyArgs),
+    /// Measure the build, or the ways to compress the root image
+    Bench(BenchArgs),
     /// Write a page about a build: timeline, contents, boot chain, changes
     Report(ReportArgs),
     /// Make or show the signing keys
@@ -251,23 +253,62 @@ pub struct VerifyArgs {
 
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// What to measure
-    #[arg(value_enum, default_value = "build")]
-    pub what: BenchWhat,
-    /// Runs per figure; the median is printed
-    #[arg(long, default_value_t = 3)]
-    pub runs: usize,
-    /// Leave out the cold build and its peer, which take minutes each
-    #[arg(long)]
-    pub quick: bool,
+    #[command(subcommand)]
+    pub command: BenchCommand,
 }
 
+#[derive(Subcommand, Clone, Debug)]
+pub enum BenchCommand {
+    /// Measure builds, beside the bare cost of their work and beside plain mkosi
+    Build(BenchBuildArgs),
+    /// Try erofs codecs and cluster sizes on the root tree; prints the table of image/codecs.md
+    Erofs(BenchErofsArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchBuildArgs {
+    /// Runs per figure, of which the median is shown; default: 3, and 1 for what starts from nothing
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: Option<u16>,
+    /// Measure only these
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
+    pub only: Vec<Figure>,
+    /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+}
+
+/// What `bench build` measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum BenchWhat {
-    /// The build, beside plain mkosi and the bare work
-    Build,
-    /// erofs codecs and cluster sizes on the current root tree
-    Erofs,
+pub enum Figure {
+    /// Everything, from nothing but the downloads; its memory, and what each step takes
+    Cold,
+    /// The same work without the builder: dpkg-deb, make, cargo, mkosi, mkfs.erofs
+    Bare,
+    /// Nothing changed
+    NoOp,
+    /// A line changed in a dom0 crate, to the new ISO
+    Crate,
+    /// A file added to dom0's overlay, to the new ISO
+    File,
+    /// A Xen option changed, to the new ISO
+    Option,
+    /// Plain mkosi on the same packages: from nothing, nothing changed, a file added
+    Mkosi,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchErofsArgs {
+    /// Only codecs whose description holds one of these words, such as `zstd,level=12` or `256 KiB`
+    #[arg(long, value_name = "WORD")]
+    pub only: Vec<String>,
+    /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
 }
 
 #[derive(Args, Clone, Debug)]

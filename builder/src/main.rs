@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Gc(args) => commands::gc::run(global, args),
         Command::Inspect(args) => commands::inspect::run(global, args),
         Command::Verify(args) => commands::verify::run(global, args),
+        Command::Bench(args) => commands::bench::run(global, args),
         Command::Report(args) => commands::report::run(global, args),
         Command::Completions(args) => {
             clap_complete::generate(args.shell, &mut Cli::command(), "xenolith", &mut std::io::stdout());

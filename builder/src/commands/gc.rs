@@ -13,8 +13,8 @@ use xenolith_layout::Bytes;
 use xenolith_store::{Digest, GcPolicy, GcReport, Removed, RunOptions, Scheduler, Store};
 
 use super::{
+    scratch::{self, Purpose},
     setup,
-    verify::{SCRATCH, SCRATCH_LOCK},
 };
 use crate::{
     cli::{GcArgs, Global, Target},
@@ -35,7 +35,7 @@ struct Document<'a> {
     cache: &'a Path,
     /// Whether this checkout's results were among what had to stay.
     keeps_checkout: bool,
-    /// Second stores of interrupted `verify` runs that went.
+    /// Folders of interrupted `verify` and `bench` runs that went.
     abandoned: &'a [String],
     #[serde(flatten)]
     report: &'a GcReport,
@@ -123,17 +123,17 @@ fn in_checkout(global: &Global, store: &Store) -> Result<BTreeSet<Digest>, Failu
     Ok(planned.steps.into_iter().filter_map(|step| step.key).collect())
 }
 
-/// Second stores whose `verify` is gone. One that runs holds its lock.
+/// Folders whose `verify` or `bench` is gone. One that runs holds its lock.
 fn abandoned(cache: &Path, dry_run: bool) -> std::io::Result<Vec<String>> {
     let mut gone = Vec::new();
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with(SCRATCH) || !entry.file_type()?.is_dir() {
+        if Purpose::of(&name).is_none() || !entry.file_type()?.is_dir() {
             continue;
         }
         // A folder without a lock was made a moment ago, or its removal was cut short: its age tells which.
-        let held = match fs::File::open(entry.path().join(SCRATCH_LOCK)) {
+        let held = match fs::File::open(entry.path().join(scratch::LOCK)) {
             Ok(lock) => lock.file().try_lock().is_err(),
             Err(_) => {
                 let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
@@ -177,7 +177,7 @@ fn text(report: &GcReport, abandoned: &[String], args: &GcArgs) -> String {
         let _ = writeln!(out, "  {logs} logs");
     }
     for name in abandoned {
-        let _ = writeln!(out, "  {name}, left by an interrupted verify");
+        let _ = writeln!(out, "  {name}, left by an interrupted run");
     }
     if report.in_use > 0 {
         let _ = writeln!(out, "  {} results stay because a build uses them now", report.in_use);
@@ -247,10 +247,10 @@ mod tests {
         let (running, dead) = (cache.path().join("verify-a"), cache.path().join("verify-b"));
         for folder in [&running, &dead] {
             fs::create_dir(folder).unwrap();
-            fs::write(folder.join(SCRATCH_LOCK), "").unwrap();
+            fs::write(folder.join(scratch::LOCK), "").unwrap();
         }
         fs::create_dir(cache.path().join("verify-new")).unwrap();
-        let lock = fs::File::open(running.join(SCRATCH_LOCK)).unwrap();
+        let lock = fs::File::open(running.join(scratch::LOCK)).unwrap();
         lock.file().try_lock().unwrap();
         // What was lent to it is the first store's.
         let blobs = cache.path().join("blobs");

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+pub mod bench;
 pub mod build;
 pub mod flash;
 pub mod gc;
@@ -11,6 +12,7 @@ pub mod lock;
 pub mod path;
 pub mod report;
 pub mod run;
+pub mod scratch;
 pub mod setup;
 pub mod verify;
 

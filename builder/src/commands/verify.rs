@@ -20,7 +20,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +32,10 @@ use self::{
     compare::{Comparison, Keys},
     difference::Difference,
 };
-use super::build::{self, Built};
+use super::{
+    build::{self, Built},
+    scratch::{Purpose, Scratch},
+};
 use crate::{
     cli::{Global, VerifyArgs},
     exit::{Class, Classify as _, Failure},
@@ -42,10 +44,6 @@ use crate::{
     steps,
 };
 
-/// Second stores are named so in the cache folder; `gc` removes those whose owner is gone.
-pub const SCRATCH: &str = "verify-";
-/// Held while a second store is in use.
-pub const SCRATCH_LOCK: &str = "in-use";
 /// Counts up when readers of the JSON document would have to change.
 const FORMAT: u32 = 1;
 
@@ -166,9 +164,9 @@ fn again(global: &Global, project: &Project, args: &VerifyArgs) -> Result<Report
         return Err(Failure::new(Class::Usage, "verify has no dry run: it builds or it says nothing"));
     }
     let is_again = |step: &StepName| args.everything || steps::IMAGE_STEPS.contains(&step.as_str());
-    let scratch = Scratch::new(&project.cache)?;
+    let scratch = Scratch::new(&project.cache, Purpose::Verify)?;
     let lent = first.outputs.values().filter(|output| !is_again(&output.step));
-    scratch.lend(&project.cache, lent)?;
+    scratch.lend(&project.cache, scratch.path(), lent)?;
     let jobs = other_jobs(args.build.jobs);
     let (second, mask) = {
         let other = OtherUmask::set();
@@ -177,7 +175,7 @@ fn again(global: &Global, project: &Project, args: &VerifyArgs) -> Result<Report
     let tools = first.outputs.get(&StepName::of("tools-tree"));
     let comparison = Comparison {
         keys: Keys::Same,
-        tools: tools.map(|output| (output.path.clone(), scratch.folder.path().to_path_buf())),
+        tools: tools.map(|output| (output.path.clone(), scratch.path().to_path_buf())),
     };
     let results: Vec<&str> =
         steps::results(&first.plan.identity.version).into_iter().map(|(step, ..)| step).collect();
@@ -206,7 +204,7 @@ fn second_build(
     targets: &[StepName],
     jobs: usize,
 ) -> Result<BTreeMap<StepName, Output>, Failure> {
-    let store = Store::open(scratch.folder.path()).class(Class::Host, "cannot make a second store")?;
+    let store = Store::open(scratch.path()).class(Class::Host, "cannot make a second store")?;
     let graph = steps::graph(&first.plan, steps::WHOLE).map_err(|error| {
         Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
     })?;
@@ -226,38 +224,6 @@ fn second_build(
     });
     renderer.finish();
     ran.map_err(build::failure)
-}
-
-/// A second store that goes when it is dropped.
-struct Scratch {
-    folder: tempfile::TempDir,
-    _lock: fs::File,
-}
-
-impl Scratch {
-    fn new(cache: &Path) -> Result<Self, Failure> {
-        let what = || format!("cannot make a second store in {}", cache.display());
-        let folder = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(cache).class(Class::Host, what())?;
-        let lock = fs::File::create(folder.path().join(SCRATCH_LOCK)).class(Class::Host, what())?;
-        lock.file().try_lock().class(Class::Host, what())?;
-        Ok(Self { folder, _lock: lock })
-    }
-
-    /// Lends results and downloads of the first store.
-    fn lend<'a>(&self, cache: &Path, outputs: impl Iterator<Item = &'a Output>) -> Result<(), Failure> {
-        let cache = fs::canonicalize(cache).class(Class::Host, "cannot find the cache folder")?;
-        let steps = self.folder.path().join("steps");
-        let links = || -> std::io::Result<()> {
-            fs::create_dir(&steps)?;
-            symlink(cache.join("blobs"), self.folder.path().join("blobs"))?;
-            for output in outputs {
-                let key = output.key.to_string();
-                symlink(cache.join("steps").join(&key), steps.join(&key))?;
-            }
-            Ok(())
-        };
-        links().class(Class::Host, "cannot lend the first build's results to the second")
-    }
 }
 
 /// Compares two folders of results.

@@ -100,9 +100,9 @@ fn small_workspace(mut manifest: toml::Table) -> Result<String, Failed> {
     Ok(toml::to_string(&manifest)?)
 }
 
-fn sandbox(context: &StepContext, tree: &Path, work: &Path, dev: &Path) -> Result<Sandbox, Failed> {
-    Ok(Sandbox::new(tree)
-        .bind_ro(context.input("source").join("vendor").as_path(), "/build/vendor")
+fn sandbox(source: &Path, tree: &Path, work: &Path, dev: &Path) -> Sandbox {
+    Sandbox::new(tree)
+        .bind_ro(source.join("vendor").as_path(), "/build/vendor")
         .bind_rw(work, "/build/work")
         .bind_ro(dev, "/build/xen")
         .cwd("/build/work")
@@ -112,7 +112,7 @@ fn sandbox(context: &StepContext, tree: &Path, work: &Path, dev: &Path) -> Resul
         .env("XENOLITH_LIBXL_BINDINGS", "/build/xen/libxl.rs")
         .env("XENOLITH_LIBXL_LIBRARIES", LIBRARIES)
         // libxl's own libraries lie where no linker looks by itself.
-        .env("RUSTFLAGS", &format!("-Clink-arg=-Wl,-rpath-link,{LIBRARIES}")))
+        .env("RUSTFLAGS", &format!("-Clink-arg=-Wl,-rpath-link,{LIBRARIES}"))
 }
 
 fn cargo_args(jobs: usize) -> Vec<String> {
@@ -151,7 +151,7 @@ pub fn dependencies(context: &StepContext) -> Result<(), Failed> {
     let work = tempfile::tempdir_in(context.scratch())?;
     lay_out(context.input("source"), work.path())?;
     let dev = context.input("xen-tools").join("dev");
-    let sandbox = sandbox(context, context.input("build-tree"), work.path(), &dev)?;
+    let sandbox = sandbox(context.input("source"), context.input("build-tree"), work.path(), &dev);
     sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
     let target = work.path().join("target").join(PROFILE);
     for folder in [".fingerprint", "incremental", "build"] {
@@ -184,12 +184,10 @@ fn forget_members(folder: &Path) -> io::Result<()> {
 pub fn programs(context: &StepContext, root: &Path) -> Result<(), Failed> {
     let work = tempfile::tempdir_in(context.scratch())?;
     lay_out(context.input("source"), work.path())?;
-    for member in MEMBERS {
-        copy_tree(&root.join(member), &work.path().join(member), |path| !path.starts_with("target"))?;
-    }
+    copy_members(root, work.path())?;
     copy_tree(&context.input("dependencies").join("target"), &work.path().join("target"), |_| true)?;
     let dev = context.input("xen-tools").join("dev");
-    let sandbox = sandbox(context, context.input("build-tree"), work.path(), &dev)?;
+    let sandbox = sandbox(context.input("source"), context.input("build-tree"), work.path(), &dev);
     sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
     let bin = context.out().join("bin");
     fs::create_dir_all(&bin)?;
@@ -198,6 +196,42 @@ pub fn programs(context: &StepContext, root: &Path) -> Result<(), Failed> {
         fs::copy(built, bin.join(program))?;
     }
     Ok(())
+}
+
+fn copy_members(root: &Path, work: &Path) -> io::Result<()> {
+    for member in MEMBERS {
+        copy_tree(&root.join(member), &work.join(member), |path| !path.starts_with("target"))?;
+    }
+    Ok(())
+}
+
+/// The same work in one call of cargo that keeps nothing: what it costs by itself.
+pub struct Plain<'a> {
+    /// The checkout.
+    pub root: &'a Path,
+    /// The result of `crates-source`.
+    pub source: &'a Path,
+    /// The result of `build-tree`.
+    pub tree: &'a Path,
+    /// The result of `xen-tools`.
+    pub xen_tools: &'a Path,
+    /// An empty folder.
+    pub work: &'a Path,
+    /// How many compilers at once.
+    pub jobs: usize,
+}
+
+impl Plain<'_> {
+    /// Compiles everything.
+    ///
+    /// # Errors
+    /// When cargo fails; its words are in the log.
+    pub fn run(&self, log: &Path) -> Result<(), Failed> {
+        lay_out(self.source, self.work)?;
+        copy_members(self.root, self.work)?;
+        let sandbox = sandbox(self.source, self.tree, self.work, &self.xen_tools.join("dev"));
+        Ok(sandbox.run(Tool::Cargo, cargo_args(self.jobs), log)?)
+    }
 }
 
 /// Copies a folder with the times of its files, which cargo goes by.

@@ -106,6 +106,54 @@ fn without(relation: &str, exclude: &[String]) -> String {
     kept.join(", ")
 }
 
+/// One call of mkosi.
+pub struct Mkosi<'a> {
+    /// The tree with mkosi.
+    pub tools: &'a Path,
+    /// The folder with its configuration.
+    pub folder: &'a Path,
+    /// What [`write_repository`] wrote.
+    pub repository: &'a Path,
+    /// Room to work in.
+    pub scratch: &'a Path,
+    /// Where the tree or image goes.
+    pub out: &'a Path,
+    /// What to install.
+    pub packages: &'a [RepositoryPackage],
+}
+
+impl Mkosi<'_> {
+    /// Runs it without network, with `more` arguments that win over the configuration. Inside, scratch is /scratch.
+    ///
+    /// # Errors
+    /// When mkosi fails; its words are in the log.
+    pub fn run(&self, more: &[&str], log: &Path) -> Result<(), Failed> {
+        let sandbox = Sandbox::new(self.tools)
+            .bind_ro(self.folder, "/dom0-rootfs")
+            // Not /repository, a name with a meaning of its own to mkosi.
+            .bind_ro(self.repository, "/mirror")
+            .bind_rw(self.scratch, "/scratch")
+            .bind_rw(self.out, "/out")
+            .env("TMPDIR", "/scratch")
+            .cwd("/dom0-rootfs");
+        let mut args: Vec<String> = [
+            "--directory=/dom0-rootfs",
+            "--force",
+            "--local-mirror=file:///mirror",
+            "--output-directory=/out",
+            "--workspace-directory=/scratch",
+            "--package-cache-directory=/scratch/cache",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.push(format!("--source-date-epoch={}", xenolith_assemble::EPOCH));
+        args.extend(self.packages.iter().map(|package| format!("--package={}", package.name)));
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
+        args.push("build".into());
+        Ok(sandbox.run(Tool::Mkosi, args, log)?)
+    }
+}
+
 /// Runs mkosi over the repository: `rootfs/`.
 ///
 /// # Errors
@@ -120,28 +168,15 @@ pub fn install(
     let (repository, scratch) = (work.path().join("repository"), work.path().join("scratch"));
     fs::create_dir_all(&scratch)?;
     write_repository(&repository, packages, exclude)?;
-    let sandbox = Sandbox::new(context.input("tools-tree"))
-        .bind_ro(folder, "/dom0-rootfs")
-        // Not /repository, a name with a meaning of its own to mkosi.
-        .bind_ro(&repository, "/mirror")
-        .bind_rw(&scratch, "/scratch")
-        .bind_rw(context.out(), "/out")
-        .env("TMPDIR", "/scratch")
-        .cwd("/dom0-rootfs");
-    let mut args: Vec<String> = [
-        "--directory=/dom0-rootfs",
-        "--force",
-        "--local-mirror=file:///mirror",
-        "--output-directory=/out",
-        "--workspace-directory=/scratch",
-        "--package-cache-directory=/scratch/cache",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    args.push(format!("--source-date-epoch={}", xenolith_assemble::EPOCH));
-    args.extend(packages.iter().map(|package| format!("--package={}", package.name)));
-    args.push("build".into());
-    sandbox.run(Tool::Mkosi, args, context.log())?;
+    let mkosi = Mkosi {
+        tools: context.input("tools-tree"),
+        folder,
+        repository: &repository,
+        scratch: &scratch,
+        out: context.out(),
+        packages,
+    };
+    mkosi.run(&[], context.log())?;
     fs::metadata(context.out().join("rootfs"))?;
     for entry in fs::read_dir(context.out())? {
         let entry = entry?;

@@ -177,17 +177,32 @@ fn is_debians_xen(path: &Path) -> bool {
     path.starts_with("usr/lib/x86_64-linux-gnu") && name.starts_with("libxen") && name.contains(".so")
 }
 
+/// What the root tree is put together from: results of steps, and a folder of the checkout.
+pub struct Layers<'a> {
+    /// The result of `packages`.
+    pub packages: &'a Path,
+    /// The result of `xen-tools`.
+    pub xen_tools: &'a Path,
+    /// The result of `crates`.
+    pub crates: &'a Path,
+    /// `dom0-rootfs/overlay`.
+    pub overlay: &'a Path,
+}
+
 /// Puts the layers of the root tree together.
-fn layers(context: &StepContext, os_release: &str) -> Result<Tree, Failed> {
+///
+/// # Errors
+/// When they clash, or Xen lacks a library that Debian's QEMU links.
+pub fn layers(from: &Layers<'_>, os_release: &str) -> Result<Tree, Failed> {
     let mut tree = Tree::default();
-    let packages = context.input("packages").join("rootfs");
+    let packages = from.packages.join("rootfs");
     tree.add_layer("packages", &packages, Modes::Kept)?;
     let replaced: Vec<PathBuf> =
         tree.entries().map(|(path, _)| path.to_path_buf()).filter(|path| is_debians_xen(path)).collect();
     for path in &replaced {
         tree.remove(path);
     }
-    tree.add_layer("xen", &context.input("xen-tools").join("tools"), Modes::Kept)?;
+    tree.add_layer("xen", &from.xen_tools.join("tools"), Modes::Kept)?;
     let lost: Vec<String> = replaced
         .iter()
         .filter(|path| tree.get(path).is_none() && path.to_string_lossy().matches(".so.").count() == 1)
@@ -202,10 +217,10 @@ fn layers(context: &StepContext, os_release: &str) -> Result<Tree, Failed> {
         );
     }
     for program in super::crates::PROGRAMS.iter().filter(|program| **program != "xenolith-init") {
-        let file = Content::File(context.input("crates").join("bin").join(program));
+        let file = Content::File(from.crates.join("bin").join(program));
         tree.put("crates", Path::new("usr/bin").join(program), file, 0o755)?;
     }
-    tree.add_layer("overlay", context.input("overlay"), Modes::Checkout)?;
+    tree.add_layer("overlay", from.overlay, Modes::Checkout)?;
     tree.put("identity", "usr/lib/os-release".into(), Content::Text(os_release.into()), 0o644)?;
     let version = kernel_version(&packages)?;
     tree.remove(&Path::new("usr/lib/modules").join(&version).join("vmlinuz"));
@@ -221,28 +236,19 @@ fn layers(context: &StepContext, os_release: &str) -> Result<Tree, Failed> {
 /// When layers clash, mkfs.erofs fails or the image is over its budget.
 pub fn root(context: &StepContext, root: &Root, identity: &Identity, budget: u64) -> Result<(), Failed> {
     let build_id: String = context.key().to_string().chars().take(16).collect();
-    let tree = layers(context, &identity.os_release(&build_id))?;
+    let from = Layers {
+        packages: context.input("packages"),
+        xen_tools: context.input("xen-tools"),
+        crates: context.input("crates"),
+        overlay: context.input("overlay"),
+    };
+    let tree = layers(&from, &identity.os_release(&build_id))?;
     let archive = context.scratch().join("root.tar");
-    tree.write_tar(BufWriter::with_capacity(1 << 20, fs::File::create(&archive)?))?;
+    write_archive(&tree, &archive)?;
     write_file_list(&tree, &context.out().join("files.json"))?;
-    let sandbox = Sandbox::new(context.input("tools-tree"))
-        .bind_rw(context.scratch(), "/work")
-        .bind_rw(context.out(), "/out");
-    let args = [
-        "--quiet".to_owned(),
-        format!("-z{}", root.compression),
-        format!("-C{}", root.cluster.0),
-        format!("-T{EPOCH}"),
-        format!("-U{EROFS_UUID}"),
-        "--all-root".into(),
-        "--tar=f".into(),
-        "/out/root.erofs".into(),
-        "/work/root.tar".into(),
-    ];
-    sandbox.run(Tool::MkfsErofs, args, context.log())?;
-    fs::remove_file(&archive)?;
     let image = context.out().join("root.erofs");
-    pad(&image)?;
+    make_erofs(context.input("tools-tree"), &archive, &image, &erofs_options(root), context.log())?;
+    fs::remove_file(&archive)?;
     let size = fs::metadata(&image)?.len();
     if size > budget {
         let packages = packages::read(context.input("package-files"))?;
@@ -264,7 +270,48 @@ pub fn root(context: &StepContext, root: &Root, identity: &Identity, budget: u64
     Ok(())
 }
 
-/// Verity counts whole blocks.
+/// Writes the archive that the image is made of.
+///
+/// # Errors
+/// When a file of a layer cannot be read or the archive cannot be written.
+pub fn write_archive(tree: &Tree, archive: &Path) -> Result<(), Failed> {
+    Ok(tree.write_tar(BufWriter::with_capacity(1 << 20, fs::File::create(archive)?))?)
+}
+
+/// What the recipe says to mkfs.erofs.
+pub fn erofs_options(root: &Root) -> Vec<String> {
+    vec![format!("-z{}", root.compression), format!("-C{}", root.cluster.0)]
+}
+
+/// Makes an image of an archive, in whole blocks: verity counts those.
+///
+/// # Errors
+/// When mkfs.erofs fails; its words are in the log.
+pub fn make_erofs(
+    tools: &Path,
+    archive: &Path,
+    image: &Path,
+    options: &[String],
+    log: &Path,
+) -> Result<(), Failed> {
+    let (Some(folder), Some(name)) = (image.parent(), image.file_name()) else {
+        return Err(format!("{} is no place for an image", image.display()).into());
+    };
+    let sandbox = Sandbox::new(tools).bind_ro(archive, "/tmp/root.tar").bind_rw(folder, "/out");
+    let mut args = vec!["--quiet".to_owned()];
+    args.extend_from_slice(options);
+    args.extend([
+        format!("-T{EPOCH}"),
+        format!("-U{EROFS_UUID}"),
+        "--all-root".into(),
+        "--tar=f".into(),
+        format!("/out/{}", name.to_string_lossy()),
+        "/tmp/root.tar".into(),
+    ]);
+    sandbox.run(Tool::MkfsErofs, args, log)?;
+    Ok(pad(image)?)
+}
+
 fn pad(image: &Path) -> std::io::Result<()> {
     let file = fs::OpenOptions::new().write(true).open(image)?;
     let length = file.metadata()?.len();

@@ -175,6 +175,36 @@ fn unpack(context: &StepContext, names: &[(String, String)]) -> Result<(), Faile
     Ok(())
 }
 
+/// What Xen is compiled from.
+pub struct XenSource {
+    /// The upstream tarball.
+    pub orig: Digest,
+    /// Debian's tarball.
+    pub debian: Digest,
+    /// The source package's version.
+    pub version: String,
+}
+
+/// Finds the Xen source in the lock.
+///
+/// # Errors
+/// When it or one of its tarballs is not there.
+pub fn xen_source(plan: &Plan) -> Result<XenSource, Failed> {
+    let source = plan.lock.sources.iter().find(|(name, _)| name.as_str() == plan.compile.package());
+    let source =
+        source.map(|(_, source)| source).ok_or("xenolith.lock lacks the Xen source; run `xenolith lock`")?;
+    let tarball = |ending: &str| {
+        let file = source.files.iter().find(|file| file.path.as_str().ends_with(ending));
+        file.map(|file| Digest(*file.sha256.as_bytes()))
+            .ok_or("the Xen source in xenolith.lock lacks a tarball")
+    };
+    Ok(XenSource {
+        orig: tarball(".orig.tar.xz")?,
+        debian: tarball(".debian.tar.xz")?,
+        version: source.version.to_string(),
+    })
+}
+
 fn xen_step(
     plan: &Plan,
     name: &'static str,
@@ -183,15 +213,7 @@ fn xen_step(
     run: impl FnOnce(&compile::Job<'_>) -> Result<(), compile::CompileError> + Send + 'static,
 ) -> Result<StepSpec, Failed> {
     let recipe = plan.compile.clone();
-    let source = plan.lock.sources.iter().find(|(name, _)| name.as_str() == recipe.package());
-    let source =
-        source.map(|(_, source)| source).ok_or("xenolith.lock lacks the Xen source; run `xenolith lock`")?;
-    let blob = |ending: &str| {
-        let file = source.files.iter().find(|file| file.path.as_str().ends_with(ending));
-        file.map(|file| Input::Blob(Digest(*file.sha256.as_bytes())))
-            .ok_or("the Xen source in xenolith.lock lacks a tarball")
-    };
-    let version = source.version.to_string();
+    let source = xen_source(plan)?;
     let folder = plan.root.join("hypervisor-src");
     let filter = TreeFilter::everything().without(not_read).without("packages.toml");
     let read = folder.clone();
@@ -213,9 +235,9 @@ fn xen_step(
     Ok(step
         .input("revision", Input::value(compile::REVISION))
         .input("build-tree", step_input("build-tree"))
-        .input("orig", blob(".orig.tar.xz")?)
-        .input("debian", blob(".debian.tar.xz")?)
-        .input("version", Input::value(&version))
+        .input("orig", Input::Blob(source.orig))
+        .input("debian", Input::Blob(source.debian))
+        .input("version", Input::value(&source.version))
         .input("recipe", Input::Tree { root: folder, filter })
         .memory(1500 * MIB)
         .weight(seconds))
@@ -262,20 +284,26 @@ fn add_crates(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The locked packages of a group with their downloads.
+///
+/// # Errors
+/// When the lock has no such group.
+pub fn repository(plan: &Plan, group: &str) -> Result<Vec<dom0::RepositoryPackage>, Failed> {
+    let package = |package: &LockedPackage| dom0::RepositoryPackage {
+        name: package.name.to_string(),
+        file_name: file_name(package),
+        size: package.size.get(),
+        sha256: package.sha256.to_string(),
+        blob: plan.store.blob_path(&Digest(*package.sha256.as_bytes())),
+    };
+    Ok(packages(plan, group)?.iter().map(package).collect())
+}
+
 fn add_image(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
     let dom0 = plan.root.join("dom0-rootfs");
     let locked = packages(plan, "dom0")?;
     let exclude: Vec<String> = plan.dom0.exclude.iter().map(|package| package.name.clone()).collect();
-    let repository: Vec<dom0::RepositoryPackage> = locked
-        .iter()
-        .map(|package| dom0::RepositoryPackage {
-            name: package.name.to_string(),
-            file_name: file_name(package),
-            size: package.size.get(),
-            sha256: package.sha256.to_string(),
-            blob: plan.store.blob_path(&Digest(*package.sha256.as_bytes())),
-        })
-        .collect();
+    let repository = repository(plan, "dom0")?;
     let excluded = exclude.join(" ");
     let folder = dom0.clone();
     let filter = TreeFilter::everything().only("mkosi.conf").only("mkosi.skeleton").only("mkosi.extra");

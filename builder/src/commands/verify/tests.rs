@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{os::unix::fs::symlink, path::Path};
 
 use fs_err as fs;
 use proptest::prelude::*;
@@ -194,9 +194,10 @@ fn what_is_lent_is_not_run_again_and_the_first_store_stays_as_it_is() {
     };
     let store = Store::open(cache.path()).unwrap();
     let first = run(&store, "one");
-    let scratch = Scratch::new(cache.path()).unwrap();
-    scratch.lend(cache.path(), first.values().filter(|output| output.step.as_str() == "lent")).unwrap();
-    let second = run(&Store::open(scratch.folder.path()).unwrap(), "two");
+    let scratch = Scratch::new(cache.path(), Purpose::Verify).unwrap();
+    let lent = first.values().filter(|output| output.step.as_str() == "lent");
+    scratch.lend(cache.path(), scratch.path(), lent).unwrap();
+    let second = run(&Store::open(scratch.path()).unwrap(), "two");
     assert_eq!(ran.load(Ordering::Relaxed), 1, "the first step's result was lent");
     let (ours, theirs) = (&first[&targets[0]], &second[&targets[0]]);
     assert_eq!(compare(Keys::Same, &ours.path, &theirs.path), ["y: differs from byte 5 on (of 8)"]);
