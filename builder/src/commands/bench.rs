@@ -31,12 +31,13 @@ use nix::{
     unistd::Pid,
 };
 
+use xenolith_store::StepName;
+
 use super::build::{self as building, Built};
 use crate::{
     cli::{BenchArgs, BenchCommand, BuildArgs, Global, MirrorArgs, Target},
     exit::{Class, Classify as _, Failure},
     project::Project,
-    steps,
 };
 
 /// On so many processors everything is measured.
@@ -69,12 +70,13 @@ fn on_two_processors() -> Result<usize, Failure> {
     Ok(count)
 }
 
-/// Brings this checkout's build up to date: downloads are done, and there are results to lend and to look at.
+/// Brings these steps of this checkout's build up to date: downloads are done, and there are results to lend and to look at.
 fn built(
     global: &Global,
     project: &Project,
     keys: Option<&Path>,
     mirror: &MirrorArgs,
+    steps: &[&'static str],
 ) -> Result<Built, Failure> {
     let quiet = Global { json: false, ..global.clone() };
     let args = BuildArgs {
@@ -88,7 +90,8 @@ fn built(
         keys: keys.map(Path::to_path_buf),
         mirror: mirror.clone(),
     };
-    building::build(&quiet, project, &args, &steps::targets(Target::All), &[])
+    let targets: Vec<StepName> = steps.iter().copied().map(StepName::of).collect();
+    building::build(&quiet, project, &args, &targets, &[])
 }
 
 /// The result of a step of that build.
