@@ -150,7 +150,7 @@ fn sums(context: &StepContext, plan: &Plan) -> Result<Vec<FileSum>, Failed> {
             continue;
         }
         let folder = context.input(step);
-        for (path, sum) in stored_sums(plan, folder)? {
+        for (path, sum) in stored_sums(context, step)? {
             let below = match path.strip_prefix(inside).map(|rest| rest.trim_start_matches('/')) {
                 Some(rest)
                     if inside.is_empty() || rest.is_empty() || path[inside.len()..].starts_with('/') =>
@@ -169,13 +169,8 @@ fn sums(context: &StepContext, plan: &Plan) -> Result<Vec<FileSum>, Failed> {
 }
 
 /// Every regular file of a step's output with its SHA-256.
-fn stored_sums(plan: &Plan, folder: &std::path::Path) -> Result<Vec<(String, Digest)>, Failed> {
-    let key = folder.parent().and_then(|step| step.file_name()).and_then(|name| name.to_str());
-    let key: Digest = key.ok_or("an input lies outside of the store")?.parse()?;
-    let xenolith_store::Lookup::Hit(result) = plan.store.lookup(&key, xenolith_store::Depth::Shape)? else {
-        return Err("a result that this step reads is not in the store".into());
-    };
-    let sums = result.files.into_iter().filter_map(|file| match file.what {
+fn stored_sums(context: &StepContext, step: &str) -> Result<Vec<(String, Digest)>, Failed> {
+    let sums = context.recorded(step)?.files.into_iter().filter_map(|file| match file.what {
         xenolith_store::FileKind::File { sha256, .. } => Some((file.path, sha256)),
         xenolith_store::FileKind::Directory
         | xenolith_store::FileKind::Link { .. }

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 
 use crate::digest::Digest;
+use crate::error::StoreError;
 use crate::event::{Event, Unit};
 use crate::graph::StepName;
+use crate::result::{Depth, StepResult};
+use crate::store::{Lookup, Store};
 use crate::worker::Message;
 
 /// Progress is told at most this often, but always at the end.
@@ -23,10 +26,12 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 pub(crate) enum Supplied {
     Value(String),
     Path(PathBuf),
+    Output { path: PathBuf, key: Digest },
 }
 
 /// A running step's view. It may be shared with the step's own threads.
 pub struct StepContext {
+    pub(crate) store: Store,
     pub(crate) step: StepName,
     pub(crate) key: Digest,
     pub(crate) out: PathBuf,
@@ -67,8 +72,26 @@ impl StepContext {
     /// The build reports it as the step's failure.
     pub fn input(&self, name: &str) -> &Path {
         match self.inputs.get(name) {
-            Some(Supplied::Path(path)) => path,
+            Some(Supplied::Path(path) | Supplied::Output { path, .. }) => path,
             found => panic!("step `{}` asks for the path of input `{name}`, which is {found:?}", self.step),
+        }
+    }
+
+    /// What the store recorded of the output of a step among the inputs, when it took it in: of small trees the sum of
+    /// each file, which need not be read again.
+    ///
+    /// # Errors
+    /// [`StoreError::Input`] if it is not whole any more.
+    ///
+    /// # Panics
+    /// If the step did not declare it as the output of a step; see [`StepContext::input`].
+    pub fn recorded(&self, name: &str) -> Result<StepResult, StoreError> {
+        let Some(Supplied::Output { key, .. }) = self.inputs.get(name) else {
+            panic!("step `{}` asks for the record of input `{name}`, which no step made", self.step)
+        };
+        match self.store.lookup(key, Depth::Shape)? {
+            Lookup::Hit(result) => Ok(*result),
+            Lookup::Miss | Lookup::Damaged(_) => Err(StoreError::Input { input: name.to_owned() }),
         }
     }
 
@@ -88,7 +111,7 @@ impl StepContext {
         let from = self.inputs.range(prefix.to_owned()..);
         let these = from.take_while(move |(name, _)| name.starts_with(prefix));
         these.filter_map(|(name, supplied)| match supplied {
-            Supplied::Path(path) => Some((name.as_str(), path.as_path())),
+            Supplied::Path(path) | Supplied::Output { path, .. } => Some((name.as_str(), path.as_path())),
             Supplied::Value(_) => None,
         })
     }

@@ -61,6 +61,12 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// The output of a step that another one reads is not what it left.
+    #[error("input `{input}` is not whole any more; build again")]
+    Input {
+        /// Under which name it is read.
+        input: String,
+    },
     /// A blob is not there.
     #[error("blob {0} is not in the store")]
     NoBlob(Digest),

@@ -213,7 +213,10 @@ impl Job {
                     let path = self.store.blob(digest);
                     Supplied::Path(path.map_err(|source| Unable::Blob { input: name.clone(), source })?)
                 }
-                Input::Step(_) => Supplied::Path(self.store.output_path(&self.from_steps[name].key)),
+                Input::Step(_) => {
+                    let key = self.from_steps[name].key;
+                    Supplied::Output { path: self.store.output_path(&key), key }
+                }
             };
             supplied.insert(name.clone(), this);
         }
@@ -226,6 +229,7 @@ impl Job {
         let log = self.store.log_path(&self.step, &self.key);
         fs::write(&log, "").map_err(Unable::Folder)?;
         let context = StepContext {
+            store: self.store.clone(),
             step: self.step.clone(),
             key: self.key,
             out: workspace.out.clone(),

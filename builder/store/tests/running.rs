@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use common::{Journal, copying, graph, name, run, run_with, step_of};
 use fs_err as fs;
 use xenolith_store::{
-    Change, Damage, Deep, Depth, Event, Graph, Identity, Input, Lookup, Reason, RunError, RunOptions,
-    Scheduler, Store, Unit, Verdict, WaitingOn,
+    Change, Damage, Deep, Depth, Event, FileKind, Graph, Identity, Input, Lookup, Reason, RunError,
+    RunOptions, Scheduler, Store, Unit, Verdict, WaitingOn, digest_bytes,
 };
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -52,6 +52,19 @@ fn the_second_run_finds_everything_in_the_store() {
     assert!(second.ran().is_empty());
     assert_eq!(second.text("image"), first.text("image"));
     assert!(matches!(second.events.last(), Some(Event::Finished { success: true, ran: 0, cached: 3, .. })));
+}
+
+#[test]
+fn a_step_is_told_the_sums_that_its_own_store_has_on_record() {
+    let (_folder, store) = store();
+    let sums = step_of("sums", &[("made", step("made"))], |context| {
+        let recorded = context.recorded("made")?;
+        let FileKind::File { sha256, .. } = recorded.files[0].what else { panic!("{recorded:?}") };
+        fs::write(context.out().join("text"), format!("{} {sha256}", recorded.files[0].path))?;
+        Ok(())
+    });
+    let made = run(&store, graph([copying("made", &[]), sums]), "sums");
+    assert_eq!(made.text("sums"), format!("text {}", digest_bytes(b"made\n")));
 }
 
 #[test]

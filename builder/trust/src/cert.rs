@@ -172,6 +172,8 @@ impl Cert {
             return false;
         };
         self.parsed.signature_algorithm.oid == rfc5912::SHA_256_WITH_RSA_ENCRYPTION
+            // The one part of a certificate that its signature does not cover (RFC 5280 §4.1.1.2).
+            && self.parsed.signature_algorithm == self.parsed.tbs_certificate.signature
             && self.parsed.tbs_certificate.issuer == issuer.parsed.tbs_certificate.subject
             && issuer.verifies(&tbs, signature)
     }

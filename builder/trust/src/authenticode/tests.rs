@@ -134,6 +134,19 @@ fn a_signature_moved_to_another_program_is_refused() {
     assert!(matches!(verify_pe(&pe, &db()), Err(TrustError::Changed { .. })));
 }
 
+/// The signature over a certificate leaves out the algorithm that is named beside it; RFC 5280 §4.1.1.2 binds it otherwise.
+#[test]
+fn no_bit_of_the_signers_certificate_may_change() {
+    let pe = signed();
+    let cert = db()[0].der().to_vec();
+    let start = pe.windows(cert.len()).position(|window| window == cert).unwrap();
+    for (at, bit) in (start..start + cert.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut changed = pe.clone();
+        changed[at] ^= 1 << bit;
+        assert!(verify_pe(&changed, &db()).is_err(), "bit {bit} of byte {at:#x} was changed without notice");
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
 
