@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fs_err as fs;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode as Umask, umask};
 
 use crate::commit::Made;
 use crate::context::{StepContext, Supplied};
@@ -124,6 +126,7 @@ enum Unable {
 impl Job {
     /// Does it all. The scheduler always gets exactly one `Ended`.
     pub(crate) fn run(self, run: RunStep) {
+        leave_the_users_umask();
         let ending = match self.work(run) {
             Ok(ending) => ending,
             Err(_) if self.cancelled() => Ending::Cancelled,
@@ -277,6 +280,16 @@ impl Job {
         // The scheduler listens until every worker has ended.
         let _ = self.sender.send(message);
     }
+}
+
+/// Gives this thread, and those it starts, the umask that every build has: modes are a part of an output's digest.
+/// The rest of the process keeps the user's, which is for the files that the user gets.
+fn leave_the_users_umask() {
+    if let Err(error) = unshare(CloneFlags::CLONE_FS) {
+        // Then all of the process has it.
+        tracing::debug!(%error, "the umask cannot be set for one thread");
+    }
+    umask(Umask::S_IWGRP | Umask::S_IWOTH);
 }
 
 /// A folder that goes when the step is done, be it by failing.

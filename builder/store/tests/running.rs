@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use common::{Journal, copying, graph, name, run, run_with, step_of};
 use fs_err as fs;
+use nix::sys::stat::Mode as Umask;
 use xenolith_store::{
     Change, Damage, Deep, Depth, Event, FileKind, Graph, Identity, Input, Lookup, Reason, RunError,
     RunOptions, Scheduler, Store, Unit, Verdict, WaitingOn, digest_bytes,
@@ -65,6 +66,28 @@ fn a_step_is_told_the_sums_that_its_own_store_has_on_record() {
     });
     let made = run(&store, graph([copying("made", &[]), sums]), "sums");
     assert_eq!(made.text("sums"), format!("text {}", digest_bytes(b"made\n")));
+}
+
+#[test]
+fn an_output_has_the_same_modes_under_any_umask() {
+    let modes = |mask: u32| {
+        let at_work = std::thread::spawn(move || {
+            // This thread's own, and that of those it starts.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+            nix::sys::stat::umask(Umask::from_bits_truncate(mask));
+            let (_folder, store) = store();
+            let step = step_of("folders", &[], |context| {
+                fs::create_dir(context.out().join("folder"))?;
+                Ok(fs::write(context.out().join("folder/file"), "text")?)
+            });
+            let made = run(&store, graph([step]), "folders");
+            let own = nix::sys::stat::umask(Umask::empty());
+            assert_eq!(own.bits(), mask, "a build changed its caller's umask");
+            made.result.unwrap()[&name("folders")].digest
+        });
+        at_work.join().unwrap()
+    };
+    assert_eq!(modes(0o077), modes(0o002));
 }
 
 #[test]
