@@ -39,6 +39,8 @@ pub struct Context {
     pub keep: PathBuf,
     /// Where programs are kept that only tests need.
     pub tools: PathBuf,
+    /// The builder that the unit tests have compiled, if they ran.
+    pub compiled: OnceLock<PathBuf>,
     artefacts: OnceLock<Artefacts>,
 }
 
@@ -73,7 +75,13 @@ impl Context {
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
             .context("neither XDG_CACHE_HOME nor HOME is set")?;
-        Ok(Self { root, keep, tools: cache.join("xenolith-ci"), artefacts: OnceLock::new() })
+        Ok(Self {
+            root,
+            keep,
+            tools: cache.join("xenolith-ci"),
+            compiled: OnceLock::new(),
+            artefacts: OnceLock::new(),
+        })
     }
 
     /// A cargo command in the checkout.
@@ -87,8 +95,12 @@ impl Context {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
     }
 
-    /// The builder, as a user calls it.
+    /// The builder, as a user calls it. Cargo compiles much of it anew for this one package, since features differ from those
+    /// of the whole workspace; so the one that was compiled with the tests is taken if it is there.
     pub fn xenolith(&self, args: &[&str]) -> duct::Expression {
+        if let Some(program) = self.compiled.get() {
+            return duct::cmd(program, args).dir(&self.root);
+        }
         let all: Vec<&str> = ["run", "--quiet", "--locked", "--package", "xenolith", "--"]
             .into_iter()
             .chain(args.iter().copied())

@@ -10,6 +10,7 @@
 //! compiled from the real source.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -39,7 +40,7 @@ pub const FEATURES: &str = "xenolith-status/libxl";
 const LIBRARIES: &str = "/build/xen/usr/lib/x86_64-linux-gnu";
 
 /// Counts up when this module changes what it writes.
-pub const REVISION: &str = "2";
+pub const REVISION: &str = "3";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,8 +50,7 @@ type Failed = Box<dyn std::error::Error + Send + Sync>;
 /// When a manifest cannot be read or cargo fails; its words are in the log.
 pub fn source(context: &StepContext, root: &Path) -> Result<(), Failed> {
     let out = context.out();
-    let manifest: toml::Table = toml::from_str(&fs::read_to_string(root.join("Cargo.toml"))?)?;
-    fs::write(out.join("Cargo.toml"), small_workspace(manifest)?)?;
+    fs::write(out.join("Cargo.toml"), small_workspace(root)?)?;
     fs::copy(root.join("Cargo.lock"), out.join("Cargo.lock"))?;
     for member in MEMBERS {
         let (from, to) = (root.join(member), out.join(member));
@@ -87,14 +87,31 @@ pub fn source(context: &StepContext, root: &Path) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The root manifest with the dom0 crates as its only members.
-fn small_workspace(mut manifest: toml::Table) -> Result<String, Failed> {
+/// The root manifest with the dom0 crates as its only members, and only what they use: what the builder depends on and how it is
+/// compiled must not reach the image's key.
+fn small_workspace(root: &Path) -> Result<String, Failed> {
+    let read =
+        |path: PathBuf| -> Result<toml::Table, Failed> { Ok(toml::from_str(&fs::read_to_string(path)?)?) };
+    let mut manifest = read(root.join("Cargo.toml"))?;
+    let mut used = BTreeSet::new();
+    for member in MEMBERS {
+        let member = read(root.join(member).join("Cargo.toml"))?;
+        let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+        let named = tables.iter().filter_map(|table| member.get(*table)?.as_table());
+        used.extend(named.flat_map(|table| table.keys().cloned()));
+    }
+    if let Some(profiles) = manifest.get_mut("profile").and_then(toml::Value::as_table_mut) {
+        profiles.retain(|name, _| name == PROFILE);
+    }
     let workspace = manifest
         .get_mut("workspace")
         .and_then(toml::Value::as_table_mut)
         .ok_or("the root Cargo.toml has no [workspace]")?;
     let members = MEMBERS.iter().map(|member| toml::Value::from(*member)).collect::<Vec<_>>();
     workspace.insert("members".into(), members.into());
+    if let Some(dependencies) = workspace.get_mut("dependencies").and_then(toml::Value::as_table_mut) {
+        dependencies.retain(|name, _| used.contains(name));
+    }
     workspace.remove("exclude");
     workspace.remove("default-members");
     Ok(toml::to_string(&manifest)?)
@@ -260,12 +277,13 @@ mod tests {
 
     #[test]
     fn the_small_workspace_keeps_versions_and_lints_and_drops_other_members() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let manifest: toml::Table = toml::from_str(&fs::read_to_string(root).unwrap()).unwrap();
-        let small: toml::Table = toml::from_str(&small_workspace(manifest).unwrap()).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let small: toml::Table = toml::from_str(&small_workspace(root).unwrap()).unwrap();
         let members = small["workspace"]["members"].as_array().unwrap();
         assert_eq!(members.len(), MEMBERS.len());
         assert!(small["workspace"]["dependencies"].get("serde").is_some());
-        assert!(small["profile"].get(PROFILE).is_some());
+        let dependencies = small["workspace"]["dependencies"].as_table().unwrap();
+        assert!(!dependencies.contains_key("pgp"), "the builder's own dependencies reach the image");
+        assert_eq!(small["profile"].as_table().unwrap().keys().collect::<Vec<_>>(), [PROFILE]);
     }
 }

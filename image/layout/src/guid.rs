@@ -76,6 +76,11 @@ impl Seed {
         u32::from_le_bytes([a, b, c, d])
     }
 
+    /// A seed of its own for one of several disks that are planned together.
+    pub fn child(&self, name: &str) -> Self {
+        Self(self.derive("seed", name))
+    }
+
     fn derive(&self, kind: &str, purpose: &str) -> [u8; 32] {
         let domain = format!("xenolith {kind} v1\0");
         Sha256::new().chain_update(domain).chain_update(self.0).chain_update(purpose).finalize().into()

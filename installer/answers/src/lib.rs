@@ -1,0 +1,19 @@
+//! What an installation has to be told: `answers.toml`.
+//!
+//! The types are the manual and the schema. A file is taken whole or not at all: an unknown key is an error that names its line
+//! and the nearest known one, and every mistake that types cannot see is told at once ([`Answers::problems`]). Secrets are hashes or
+//! references; no message ever quotes a value of the file.
+
+mod check;
+mod disk_rule;
+mod network;
+mod parse;
+mod size;
+mod types;
+
+pub use check::Problem;
+pub use disk_rule::{DiskRule, NoMatch, Pick, choose};
+pub use network::{Addressing, Bond, BondMode, Network, StaticV4, StaticV6, V4, V6};
+pub use parse::{AnswersError, MAX_ANSWERS, schema};
+pub use size::{Size, SizeRange};
+pub use types::{Access, Answers, Ending, Finish, Host, Storage, StorageKind, Target};

@@ -1,0 +1,129 @@
+//! The document. Field documentation is what users read: it goes into the JSON Schema and the manual.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::disk_rule::DiskRule;
+use crate::network::Network;
+use crate::size::Size;
+
+/// Everything that an installation is told.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    /// The version of this format: 1.
+    pub version: u32,
+    /// Where the system goes.
+    pub target: Target,
+    /// Where guests' disks go. Left out: nowhere, until a storage repository is made later.
+    #[serde(default)]
+    pub storage: Storage,
+    /// The management network.
+    pub network: Network,
+    /// What the host is called, and its clock.
+    #[serde(default)]
+    pub host: Host,
+    /// Who may come in.
+    pub access: Access,
+    /// What happens at the end.
+    #[serde(default)]
+    pub finish: Finish,
+}
+
+/// Where the system goes.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Rules for the disks, one for each: a single disk, or two that mirror each other. Each rule has to match exactly one disk.
+    pub disks: Vec<DiskRule>,
+    /// Whether a disk that holds data may be erased. Without it only disks on which nothing is found are taken.
+    #[serde(default)]
+    pub erase: bool,
+    /// The most that the state partition gets, such as "64 GiB"; at least 1 GiB.
+    #[serde(default)]
+    pub state: Option<Size>,
+}
+
+/// Where guests' disks go.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Of which kind it is.
+    #[serde(default)]
+    pub kind: StorageKind,
+    /// Rules for whole disks that it gets besides the rest of the target. Each has to match as many disks as it says.
+    #[serde(default)]
+    pub disks: Vec<DiskRule>,
+}
+
+/// Kinds of a local storage repository.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageKind {
+    /// No local storage.
+    #[default]
+    None,
+    /// Logical volumes.
+    Lvm,
+    /// Files on ext4.
+    Ext,
+}
+
+/// What the host is called, and its clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its name. `{serial}`, `{uuid}` and `{mac}` stand for the machine's own, so that one file serves many. Left out: what DHCP says,
+    /// else `xenolith-` and the end of the management interface's MAC address.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Its time zone, such as `Europe/Vienna`. Left out: UTC.
+    #[serde(default)]
+    pub time_zone: Option<String>,
+    /// The keyboard of its console, such as `de`. Left out: `us`.
+    #[serde(default)]
+    pub keyboard: Option<String>,
+    /// Servers of time. Left out: what DHCP says, else the distribution's pool.
+    #[serde(default)]
+    pub time_servers: Vec<String>,
+    /// Servers of names. Left out: what DHCP says.
+    #[serde(default)]
+    pub name_servers: Vec<String>,
+}
+
+/// Who may come in. One of the two has to be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// root's password as crypt(5) hashes it: `$y$…` or `$6$…`, from `mkpasswd`. Never the password.
+    #[serde(default)]
+    pub root_password_hash: Option<String>,
+    /// Public keys for SSH as root, one line each. With none SSH stays off.
+    #[serde(default)]
+    pub ssh_keys: Vec<String>,
+}
+
+/// What happens at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Finish {
+    /// After a success. After a failure the machine always stays as it is.
+    #[serde(default)]
+    pub then: Ending,
+    /// Where success and failure are told by an HTTP POST of JSON.
+    #[serde(default)]
+    pub report_to: Option<String>,
+}
+
+/// What a machine does when its installation has succeeded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It starts the new system.
+    #[default]
+    Reboot,
+    /// It powers off.
+    PowerOff,
+    /// It waits.
+    Stay,
+}

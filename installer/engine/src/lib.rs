@@ -1,0 +1,14 @@
+//! The installation engine: from what a machine is and what somebody wants to a list of steps.
+//!
+//! ```text
+//!   Machine + Answers + Image ──[`plan`]──▶ Plan ──(execute)──▶ events
+//!                      pure                 printed, hashed, compared
+//! ```
+//! **No step touches a disk that was not chosen, and nothing is written before the one confirmation.** Both are properties of the
+//! list, and are tested for any machine and any answers.
+
+mod found;
+mod plan;
+
+pub use found::{Installation, Product, found};
+pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, plan};

@@ -1,0 +1,394 @@
+//! What an installation will do, decided before any of it is done.
+//!
+//! ```text
+//!   Confirm ─▶ for each disk: Clear, AddPartitions ─▶ image on each disk, read back ─▶ ESP on each disk
+//!           ─▶ [MakeMirror] MakeState ─▶ [MakeStorage] ─▶ WriteSettings ─▶ for each disk: Activate, BootEntry
+//! ```
+//! `Clear` takes the start of the disk away and `Activate` writes it, so at no moment between them does the disk boot. Partitions
+//! are told to the kernel only until then. On two disks the slots are plain copies, as each is proven by verity wherever it lies;
+//! only state and storage, which change, are mirrored.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use xenolith_answers::{Answers, NoMatch, Size, StorageKind, choose};
+use xenolith_layout::disk::{DiskLayout, LayoutError, Options, Role, STATE_MAX};
+use xenolith_layout::{Bytes, RootHash, SectorSize, Seed, Version};
+use xenolith_machine::{Disk, Firmware, Machine};
+
+use crate::found::found;
+
+/// Counts up when the meaning of a plan changes.
+const FORMAT: u32 = 1;
+
+/// What is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// Its version.
+    pub version: Version,
+    /// The hash that proves its root.
+    pub root_hash: RootHash,
+    /// Length of the root image.
+    pub root: Bytes,
+    /// Length of its verity tree.
+    pub verity: Bytes,
+}
+
+/// What names a disk in a plan: the kernel's name to open it, the rest to make sure that it is still the same disk.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DiskId {
+    /// Where it is opened.
+    pub path: String,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Its world wide name.
+    pub wwn: Option<String>,
+    /// Its size.
+    pub size: Bytes,
+}
+
+impl DiskId {
+    fn of(disk: &Disk) -> Self {
+        Self { path: disk.path(), serial: disk.serial.clone(), wwn: disk.wwn.clone(), size: disk.size }
+    }
+}
+
+/// A disk whose data go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Erased {
+    /// Which.
+    pub disk: DiskId,
+    /// Its model.
+    pub model: Option<String>,
+    /// What is on it, in words; empty if nothing was found.
+    pub holds: String,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Somebody, or the answers, says yes to the list of disks that are erased.
+    Confirm,
+    /// The start and the end of the disk and all marks of file systems, arrays and volume groups on it go.
+    Clear {
+        /// Which.
+        disk: DiskId,
+    },
+    /// The kernel is told of the partitions; the disk itself does not have them yet.
+    AddPartitions {
+        /// Which.
+        disk: DiskId,
+        /// The partitions, by label: first byte and length.
+        partitions: Vec<(&'static str, Bytes, Bytes)>,
+    },
+    /// Root image and verity tree are written into slot A.
+    WriteImage {
+        /// Which.
+        disk: DiskId,
+    },
+    /// Both are read back from the disk, past all caches, and proven by the root hash.
+    VerifyImage {
+        /// Which.
+        disk: DiskId,
+    },
+    /// The ESP with loader and boot file.
+    MakeEsp {
+        /// Which.
+        disk: DiskId,
+    },
+    /// The same partition of two disks becomes one device (RAID 1).
+    MakeMirror {
+        /// Which.
+        disks: Vec<DiskId>,
+        /// The partition's label.
+        partition: &'static str,
+    },
+    /// The file system for state.
+    MakeState {
+        /// Which.
+        disks: Vec<DiskId>,
+    },
+    /// The local storage repository: the rest of the target, and whole disks.
+    MakeStorage {
+        /// Of which kind.
+        kind: StorageKind,
+        /// Disks of the target whose rest it gets.
+        rest_of: Vec<DiskId>,
+        /// Whole disks.
+        disks: Vec<DiskId>,
+    },
+    /// Name, network, access and the rest of the answers go to the state partition.
+    WriteSettings {
+        /// Which.
+        disks: Vec<DiskId>,
+    },
+    /// The partition table: its copy at the end, then the start of the disk. From here on it boots.
+    Activate {
+        /// Which.
+        disk: DiskId,
+    },
+    /// The firmware learns of the disk's loader.
+    BootEntry {
+        /// Which.
+        disk: DiskId,
+    },
+}
+
+impl Step {
+    /// The disks that it writes to.
+    pub fn disks(&self) -> Vec<&DiskId> {
+        match self {
+            Self::Confirm | Self::BootEntry { .. } | Self::VerifyImage { .. } => Vec::new(),
+            Self::Clear { disk }
+            | Self::AddPartitions { disk, .. }
+            | Self::WriteImage { disk }
+            | Self::MakeEsp { disk }
+            | Self::Activate { disk } => vec![disk],
+            Self::MakeMirror { disks, .. } | Self::MakeState { disks } | Self::WriteSettings { disks } => {
+                disks.iter().collect()
+            }
+            Self::MakeStorage { rest_of, disks, .. } => rest_of.iter().chain(disks).collect(),
+        }
+    }
+}
+
+/// All that will be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Format of this document.
+    pub format: u32,
+    /// What is installed.
+    pub image: Image,
+    /// What goes.
+    pub erases: Vec<Erased>,
+    /// What is done, in this order.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// SHA-256 over the plan as JSON, in hexadecimal digits: what a person approved is what is carried out.
+    pub fn hash(&self) -> String {
+        let text = serde_json::to_vec(self).expect("a plan is made of what JSON can hold");
+        hex::encode(Sha256::digest(text))
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A rule does not fit the disks.
+    #[error(transparent)]
+    Disks(#[from] NoMatch),
+    /// The partition table does not fit on a disk.
+    #[error("{disk} cannot be partitioned")]
+    Layout {
+        /// Which.
+        disk: String,
+        /// Why.
+        source: LayoutError,
+    },
+    /// The image does not fit into a slot.
+    #[error("the image has {size}, and a slot holds {room}")]
+    Image {
+        /// Its size.
+        size: Bytes,
+        /// The slot's.
+        room: Bytes,
+    },
+    /// Data were found, and the answers do not allow to erase them.
+    #[error("{disk} is not empty: it holds {holds}; set `target.erase = true` if that may be lost")]
+    NotEmpty {
+        /// Which.
+        disk: String,
+        /// What is on it.
+        holds: String,
+    },
+    /// A volume group would lose a part.
+    #[error(
+        "the volume group {group} lies on {chosen} and on {other}, which was not chosen; choose both, or take {chosen} out of it first"
+    )]
+    GroupSpans {
+        /// The group.
+        group: String,
+        /// The chosen disk.
+        chosen: String,
+        /// The other one.
+        other: String,
+    },
+    /// Two disks that mirror each other have to have sectors of one size.
+    #[error("{first} and {second} cannot mirror each other: their sectors have {} and {} bytes", sizes.0, sizes.1)]
+    UnlikeSectors {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+        /// Bytes in their sectors.
+        sizes: (u32, u32),
+    },
+    /// The machine cannot start what would be installed.
+    #[error(
+        "this machine was started by a BIOS; installed hosts start by UEFI only so far. Switch the firmware to UEFI and start again"
+    )]
+    Bios,
+}
+
+/// Decides what an installation does. `seed` is where the new partitions' GUIDs come from; nothing else is drawn or asked.
+///
+/// # Errors
+/// [`PlanError`].
+pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> Result<Plan, PlanError> {
+    if machine.firmware == Firmware::Bios {
+        return Err(PlanError::Bios);
+    }
+    let rules: Vec<_> = answers.target.disks.iter().chain(&answers.storage.disks).cloned().collect();
+    let mut chosen = choose(machine, &rules)?.into_iter();
+    let targets: Vec<&Disk> = chosen.by_ref().take(answers.target.disks.len()).flatten().collect();
+    let storage: Vec<&Disk> = chosen.flatten().collect();
+    let all: Vec<&Disk> = targets.iter().chain(&storage).copied().collect();
+
+    fits(image)?;
+    nothing_else_is_lost(machine, answers, &all)?;
+    alike(&targets)?;
+    let kind = answers.storage.kind;
+    let layouts = layouts(answers, &targets, seed)?;
+    let ids = |disks: &[&Disk]| -> Vec<DiskId> { disks.iter().map(|disk| DiskId::of(disk)).collect() };
+
+    let mut steps = vec![Step::Confirm];
+    steps.extend(ids(&all).into_iter().map(|disk| Step::Clear { disk }));
+    for (disk, layout) in targets.iter().zip(&layouts) {
+        steps.push(Step::AddPartitions { disk: DiskId::of(disk), partitions: places(layout) });
+    }
+    for disk in ids(&targets) {
+        steps.push(Step::WriteImage { disk: disk.clone() });
+        steps.push(Step::VerifyImage { disk: disk.clone() });
+        steps.push(Step::MakeEsp { disk });
+    }
+    let mirrored = |role: Role| Step::MakeMirror { disks: ids(&targets), partition: role.label() };
+    if targets.len() > 1 {
+        steps.push(mirrored(Role::State));
+    }
+    steps.push(Step::MakeState { disks: ids(&targets) });
+    if kind != StorageKind::None {
+        if targets.len() > 1 {
+            steps.push(mirrored(Role::LocalSr));
+        }
+        steps.push(Step::MakeStorage { kind, rest_of: ids(&targets), disks: ids(&storage) });
+    }
+    steps.push(Step::WriteSettings { disks: ids(&targets) });
+    steps.extend(ids(&targets).into_iter().map(|disk| Step::Activate { disk }));
+    steps.extend(ids(&targets).into_iter().map(|disk| Step::BootEntry { disk }));
+
+    let erases = all.iter().map(|disk| Erased {
+        disk: DiskId::of(disk),
+        model: disk.model.clone(),
+        holds: holds(disk),
+    });
+    Ok(Plan { format: FORMAT, image: image.clone(), erases: erases.collect(), steps })
+}
+
+fn fits(image: &Image) -> Result<(), PlanError> {
+    use xenolith_layout::disk::{ROOT_SIZE, VERITY_SIZE};
+    for (size, room) in [(image.root, ROOT_SIZE), (image.verity, VERITY_SIZE)] {
+        if size > room {
+            return Err(PlanError::Image { size, room });
+        }
+    }
+    Ok(())
+}
+
+fn nothing_else_is_lost(machine: &Machine, answers: &Answers, chosen: &[&Disk]) -> Result<(), PlanError> {
+    let names: BTreeSet<&str> = chosen.iter().map(|disk| disk.kernel_name.as_str()).collect();
+    for disk in chosen {
+        for group in disk.groups() {
+            let apart = |other: &&Disk| {
+                !names.contains(other.kernel_name.as_str()) && other.groups().any(|theirs| theirs == group)
+            };
+            if let Some(other) = machine.disks.iter().find(apart) {
+                let (group, chosen, other) = (group.to_owned(), disk.name.clone(), other.name.clone());
+                return Err(PlanError::GroupSpans { group, chosen, other });
+            }
+        }
+        if !answers.target.erase && !disk.content.is_empty() {
+            return Err(PlanError::NotEmpty { disk: disk.name.clone(), holds: holds(disk) });
+        }
+    }
+    Ok(())
+}
+
+fn alike(targets: &[&Disk]) -> Result<(), PlanError> {
+    match targets {
+        [first, second] if first.sector != second.sector => Err(PlanError::UnlikeSectors {
+            first: first.name.clone(),
+            second: second.name.clone(),
+            sizes: (first.sector, second.sector),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Disks that mirror each other get state partitions of one size, the smallest's; each has GUIDs of its own.
+fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskLayout>, PlanError> {
+    let local_sr = answers.storage.kind != StorageKind::None;
+    let layout = |disk: &Disk, number: usize, state_max: Bytes| {
+        let sector = if disk.sector == 4096 { SectorSize::B4096 } else { SectorSize::B512 };
+        let options = Options { seed: seed.child(&number.to_string()), state_max, local_sr };
+        xenolith_layout::disk::plan(disk.size, sector, &options)
+            .map_err(|source| PlanError::Layout { disk: disk.name.clone(), source })
+    };
+    let mut state_max = answers.target.state.map_or(STATE_MAX, |Size(state)| state);
+    for disk in targets {
+        let alone = layout(disk, 0, state_max)?;
+        let state = alone.partition(Role::State).expect("every layout has a state partition");
+        state_max = state_max.min(alone.length(state));
+    }
+    targets.iter().enumerate().map(|(number, disk)| layout(disk, number, state_max)).collect()
+}
+
+fn places(layout: &DiskLayout) -> Vec<(&'static str, Bytes, Bytes)> {
+    let place = |partition| (layout.offset(partition), layout.length(partition));
+    let placed = layout.partitions.iter().map(|partition| (partition.label(), place(partition)));
+    placed.map(|(label, (first, length))| (label, first, length)).collect()
+}
+
+/// What is on a disk, in words.
+fn holds(disk: &Disk) -> String {
+    if let Some(installation) = found(disk) {
+        return installation.to_string();
+    }
+    let content = &disk.content;
+    let mut words = Vec::new();
+    words.extend(content.group.iter().map(|group| format!("a part of the volume group {group}")));
+    words.extend(
+        content
+            .signature
+            .iter()
+            .filter(|_| content.group.is_none())
+            .map(|mark| mark_in_words(mark, content.label.as_deref())),
+    );
+    for part in &content.parts {
+        let what = match (&part.group, &part.signature) {
+            (Some(group), _) => format!("a part of the volume group {group}"),
+            (None, Some(mark)) => mark_in_words(mark, part.volume.as_deref()),
+            (None, None) => {
+                part.label.clone().map_or_else(|| "nothing known".to_owned(), |label| format!("\"{label}\""))
+            }
+        };
+        words.push(format!("{} ({what})", part.kernel_name));
+    }
+    if words.is_empty() && content.table.is_some() {
+        words.push("an empty partition table".to_owned());
+    }
+    words.join(", ")
+}
+
+fn mark_in_words(mark: &str, label: Option<&str>) -> String {
+    let what = match mark {
+        "linux_raid_member" => "a member of a software RAID",
+        "LVM2_member" => "a physical volume of LVM",
+        "crypto_LUKS" => "an encrypted container",
+        other => other,
+    };
+    label.map_or_else(|| what.to_owned(), |label| format!("{what} \"{label}\""))
+}
