@@ -100,12 +100,13 @@ fn counted(line: &str) -> Option<Count> {
 }
 
 fn unit(context: &Context) -> anyhow::Result<Count> {
-    let count = tests(context, &["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])?;
-    // For its integration tests cargo has put the builder here.
+    // The same features as for the tests, and programs are left where they are found.
+    let args = ["build", "--quiet", "--locked", "--workspace", "--all-targets"];
+    must(&context.cargo(&args), "cargo build")?;
     let program = context.cargo_target().join("debug/xenolith");
-    ensure!(program.is_file(), "cargo test left no {}", program.display());
+    ensure!(program.is_file(), "cargo build left no {}", program.display());
     let _ = context.compiled.set(program);
-    Ok(count)
+    tests(context, &["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])
 }
 
 fn fuzz(context: &Context) -> anyhow::Result<Count> {

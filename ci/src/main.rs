@@ -28,6 +28,9 @@ struct Cli {
     /// Leave out what boots machines or builds the image
     #[arg(long)]
     quick: bool,
+    /// Run those as well that take long and prove little that others do not
+    #[arg(long, conflicts_with = "quick")]
+    all: bool,
     /// Where files of failed scenarios are kept; default: target/ci-failures
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -40,6 +43,8 @@ enum Cost {
     Quick,
     /// Needs the image or a machine.
     Slow,
+    /// As [`Cost::Slow`], and proves little that others do not: only with `--all`, or by name.
+    Rare,
 }
 
 /// One thing that is proven.
@@ -70,7 +75,8 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
     let all: Vec<&Check> = checks::CHECKS.iter().chain(scenarios::CHECKS).collect();
     let wanted = |check: &&Check| {
         (cli.names.is_empty() || cli.names.iter().any(|name| check.name.contains(name.as_str())))
-            && !(cli.quick && check.cost == Cost::Slow)
+            && !(cli.quick && check.cost != Cost::Quick)
+            && (check.cost != Cost::Rare || cli.all || cli.list || !cli.names.is_empty())
     };
     let chosen: Vec<&Check> = all.into_iter().filter(wanted).collect();
     if cli.list {

@@ -18,7 +18,7 @@ pub const CHECKS: &[Check] = &[
     ),
     slow("iso-cd", "the ISO boots as a CD", media::cd),
     slow("iso-usb", "the ISO boots as a USB stick", media::usb),
-    slow("http", "the firmware starts the boot file from an HTTP server", media::http),
+    rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(
         "secure-boot-tamper",
@@ -29,6 +29,14 @@ pub const CHECKS: &[Check] = &[
     slow("corrupt-root", "one bit of the root image flipped: never ready", corruption::root),
     slow("corrupt-verity", "one bit of the verity tree flipped: never ready", corruption::verity),
 ];
+
+const fn rare(
+    name: &'static str,
+    proves: &'static str,
+    run: fn(&crate::context::Context) -> anyhow::Result<crate::context::Count>,
+) -> Check {
+    Check { name, proves, cost: Cost::Rare, run }
+}
 
 const fn slow(
     name: &'static str,
