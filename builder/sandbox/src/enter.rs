@@ -16,7 +16,7 @@ use nix::{
 };
 
 use crate::owner::{OwnerError, keep_owners};
-use crate::spec::{Network, SPEC_VARIABLE, STAGE_VARIABLE, Spec};
+use crate::spec::{Network, SELF, SPEC_VARIABLE, STAGE_VARIABLE, Spec};
 
 /// Where the new root is put together. Any folder that every Linux has will do: it is covered only inside.
 const NEW_ROOT: &str = "/mnt";
@@ -104,7 +104,7 @@ fn stage_1(file: &Path) -> Result<u8, EnterError> {
     }
     // The next child is PID 1 of the new process namespace. It gets the specification by value: the
     // builder's temporary folder may be out of sight by then.
-    let status = Command::new("/proc/self/exe")
+    let status = Command::new(SELF)
         .env_clear()
         .env(SPEC_VARIABLE, &text)
         .env(STAGE_VARIABLE, "2")

@@ -18,6 +18,8 @@ pub(crate) const STAGE_VARIABLE: &str = "XENOLITH_SANDBOX_STAGE";
 
 /// Midnight of the day that every file in an image carries: 2026-01-01 00:00:00 UTC.
 const EPOCH: &str = "1767225600";
+/// This program, even if its file has been compiled anew since it was started.
+pub(crate) const SELF: &str = "/proc/self/exe";
 
 /// Which network a program sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +159,7 @@ impl Sandbox {
         let mut file = tempfile::Builder::new().prefix("xenolith-sandbox-").tempfile()?;
         file.write_all(&serde_json::to_vec(&spec).map_err(io::Error::other)?)?;
         file.flush()?;
-        let expression = duct::cmd(std::env::current_exe()?, Vec::<OsString>::new())
+        let expression = duct::cmd(SELF, Vec::<OsString>::new())
             .full_env([(SPEC_VARIABLE, file.path().as_os_str()), (STAGE_VARIABLE, "1".as_ref())]);
         Ok(Command { expression, line, _spec: file })
     }
