@@ -80,11 +80,7 @@ pub fn build(
     let plan = setup::plan(project, &store, &args.variant, &keys)?;
     let whole = targets.contains(&StepName::of("describe"));
     let history = if whole { steps::WHOLE } else { steps::PARTS };
-    let graph = || {
-        steps::graph(&plan, history).map_err(|error| {
-            Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
-        })
-    };
+    let graph = || setup::graph(&plan, history);
     let cancel = interrupt_flag()?;
     let mut options = RunOptions { dry_run: args.dry_run, cancel, ..RunOptions::default() };
     options.memory_limit = memory();

@@ -112,9 +112,7 @@ fn in_checkout(global: &Global, store: &Store) -> Result<BTreeSet<Digest>, Failu
         return Err(Failure::new(Class::Trust, format!("there are no keys in {}", keys.display())));
     }
     let plan = setup::plan(&project, store, "default", &keys)?;
-    let graph = steps::graph(&plan, steps::PARTS).map_err(|error| {
-        Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
-    })?;
+    let graph = setup::graph(&plan, steps::PARTS)?;
     let mut targets = steps::targets(Target::All);
     targets.push(xenolith_store::StepName::of("vm-tree"));
     let planned = Scheduler::new(store)

@@ -41,9 +41,7 @@ fn known(project: &Project, args: &PathArgs) -> Result<Vec<StepName>, Failure> {
         .class(Class::Host, format!("cannot use the cache folder {}", project.cache.display()))?;
     let keys = project::keys_folder(args.build.keys.as_deref())?;
     let plan = setup::plan(project, &store, &args.build.variant, &keys)?;
-    let graph = steps::graph(&plan, steps::PARTS).map_err(|error| {
-        Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
-    })?;
+    let graph = setup::graph(&plan, steps::PARTS)?;
     let all: Vec<StepName> = graph.steps().map(|step| step.name.clone()).collect();
     args.steps
         .iter()

@@ -9,7 +9,7 @@ use xenolith_archive::{
     resolve::GroupSpec,
 };
 use xenolith_layout::Version;
-use xenolith_store::Store;
+use xenolith_store::{Graph, Store};
 use xenolith_trust::{InitOptions, KeySet};
 
 use crate::{
@@ -193,5 +193,15 @@ pub fn plan(
         lock,
         identity,
         version,
+    })
+}
+
+/// The graph of a plan, to be remembered under the name `history` ([`steps::WHOLE`] or [`steps::PARTS`]).
+///
+/// # Errors
+/// [`Class::Input`] when the lock lacks a group or source that the recipe needs.
+pub fn graph(plan: &steps::Plan, history: &'static str) -> Result<Graph, Failure> {
+    steps::graph(plan, history).map_err(|error| {
+        Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
     })
 }

@@ -35,6 +35,7 @@ use self::{
 use super::{
     build::{self, Built},
     scratch::{Purpose, Scratch},
+    setup,
 };
 use crate::{
     cli::{Global, VerifyArgs},
@@ -205,9 +206,7 @@ fn second_build(
     jobs: usize,
 ) -> Result<BTreeMap<StepName, Output>, Failure> {
     let store = Store::open(scratch.path()).class(Class::Host, "cannot make a second store")?;
-    let graph = steps::graph(&first.plan, steps::WHOLE).map_err(|error| {
-        Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
-    })?;
+    let graph = setup::graph(&first.plan, steps::WHOLE)?;
     let options = RunOptions {
         jobs,
         memory_limit: build::memory(),

@@ -61,8 +61,8 @@ pub fn found(disk: &Disk) -> Option<Installation> {
             storage: sr.map(|part| part.kernel_name.clone()),
         });
     }
-    let labelled =
-        |start: &str| parts.iter().any(|part| volume(part).is_some_and(|label| suffixed(label, start)));
+    let volumes = || parts.iter().filter_map(|part| part.volume.as_deref());
+    let labelled = |start: &str| volumes().any(|label| suffixed(label, start));
     let named = |name: &str| parts.iter().any(|part| part.label.as_deref() == Some(name));
     let old = labelled("root-") && (labelled("logs-") || labelled("BOOT-") || labelled("swap-"));
     let new = named("root") && named("backup") && named("logs");
@@ -70,10 +70,6 @@ pub fn found(disk: &Disk) -> Option<Installation> {
         product: Product::XcpNg,
         storage: parts.iter().find(|part| is_storage(part)).map(|part| part.kernel_name.clone()),
     })
-}
-
-fn volume(part: &Part) -> Option<&str> {
-    part.volume.as_deref()
 }
 
 /// `root-` and six letters.

@@ -253,39 +253,40 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     alike(&targets)?;
     let kind = answers.storage.kind;
     let layouts = layouts(answers, &targets, seed)?;
-    let ids = |disks: &[&Disk]| -> Vec<DiskId> { disks.iter().map(|disk| DiskId::of(disk)).collect() };
+    let erases: Vec<Erased> = all
+        .iter()
+        .map(|disk| Erased { disk: DiskId::of(disk), model: disk.model.clone(), holds: holds(disk) })
+        .collect();
+    let ids: Vec<DiskId> = erases.iter().map(|erased| erased.disk.clone()).collect();
+    let (target_ids, storage_ids) = ids.split_at(targets.len());
+    let each = |step: fn(DiskId) -> Step| target_ids.iter().cloned().map(step);
 
     let mut steps = vec![Step::Confirm];
-    steps.extend(ids(&all).into_iter().map(|disk| Step::Clear { disk }));
-    for (disk, layout) in targets.iter().zip(&layouts) {
-        steps.push(Step::AddPartitions { disk: DiskId::of(disk), partitions: places(layout) });
+    steps.extend(ids.iter().map(|disk| Step::Clear { disk: disk.clone() }));
+    for (disk, layout) in target_ids.iter().zip(&layouts) {
+        steps.push(Step::AddPartitions { disk: disk.clone(), partitions: places(layout) });
     }
-    for disk in ids(&targets) {
+    for disk in target_ids {
         steps.push(Step::WriteImage { disk: disk.clone() });
         steps.push(Step::VerifyImage { disk: disk.clone() });
-        steps.push(Step::MakeEsp { disk });
+        steps.push(Step::MakeEsp { disk: disk.clone() });
     }
-    let mirrored = |role: Role| Step::MakeMirror { disks: ids(&targets), partition: role.label() };
+    let mirrored = |role: Role| Step::MakeMirror { disks: target_ids.to_vec(), partition: role.label() };
     if targets.len() > 1 {
         steps.push(mirrored(Role::State));
     }
-    steps.push(Step::MakeState { disks: ids(&targets) });
+    steps.push(Step::MakeState { disks: target_ids.to_vec() });
     if kind != StorageKind::None {
         if targets.len() > 1 {
             steps.push(mirrored(Role::LocalSr));
         }
-        steps.push(Step::MakeStorage { kind, rest_of: ids(&targets), disks: ids(&storage) });
+        let (rest_of, disks) = (target_ids.to_vec(), storage_ids.to_vec());
+        steps.push(Step::MakeStorage { kind, rest_of, disks });
     }
-    steps.push(Step::WriteSettings { disks: ids(&targets) });
-    steps.extend(ids(&targets).into_iter().map(|disk| Step::Activate { disk }));
-    steps.extend(ids(&targets).into_iter().map(|disk| Step::BootEntry { disk }));
-
-    let erases = all.iter().map(|disk| Erased {
-        disk: DiskId::of(disk),
-        model: disk.model.clone(),
-        holds: holds(disk),
-    });
-    Ok(Plan { format: FORMAT, image: image.clone(), erases: erases.collect(), steps })
+    steps.push(Step::WriteSettings { disks: target_ids.to_vec() });
+    steps.extend(each(|disk| Step::Activate { disk }));
+    steps.extend(each(|disk| Step::BootEntry { disk }));
+    Ok(Plan { format: FORMAT, image: image.clone(), erases, steps })
 }
 
 fn fits(image: &Image) -> Result<(), PlanError> {
@@ -332,7 +333,7 @@ fn alike(targets: &[&Disk]) -> Result<(), PlanError> {
 fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskLayout>, PlanError> {
     let local_sr = answers.storage.kind != StorageKind::None;
     let layout = |disk: &Disk, number: usize, state_max: Bytes| {
-        let sector = if disk.sector == 4096 { SectorSize::B4096 } else { SectorSize::B512 };
+        let sector = SectorSize::from_bytes(disk.sector.into()).expect("no other disk is offered");
         let options = Options { seed: seed.child(&number.to_string()), state_max, local_sr };
         xenolith_layout::disk::plan(disk.size, sector, &options)
             .map_err(|source| PlanError::Layout { disk: disk.name.clone(), source })

@@ -135,7 +135,7 @@ pub fn judge(machine: &Machine, disk: &Disk) -> Standing {
     if disk.removable {
         refusals.push(Refusal::Removable);
     }
-    match sector_size(disk.sector) {
+    match SectorSize::from_bytes(disk.sector.into()) {
         None => refusals.push(Refusal::Sectors { size: disk.sector }),
         Some(sector) => {
             let minimum = minimum(sector, false);
@@ -155,15 +155,6 @@ pub fn judge(machine: &Machine, disk: &Disk) -> Standing {
         refusals.push(Refusal::Remote { bus: disk.bus });
     }
     Standing { refusals }
-}
-
-/// The layout's sector size for so many bytes.
-pub(crate) fn sector_size(bytes: u32) -> Option<SectorSize> {
-    match bytes {
-        512 => Some(SectorSize::B512),
-        4096 => Some(SectorSize::B4096),
-        _ => None,
-    }
 }
 
 /// The label of the installation medium that a disk is.
