@@ -5,6 +5,7 @@
 //! - *Content*: one record per entry of the output with mode, stamp and SHA-256. Reading compares the stamps
 //!   (size, inode, both times); where one differs, the file is hashed again. So a copied or restored store
 //!   costs one reading and then has new stamps; a changed, missing or additional file is [`Damage`].
+//!   With many entries this waits, as below, until a step reads them.
 //! - *Key*: the number of entries, the bytes in them, and the *shape*, a digest over every path, kind, mode, size
 //!   and modification time. It takes an `lstat` per entry (10⁵ of them: 0.7 s in `--example large_tree`), so it is checked
 //!   before a step reads the tree and not when a build only learns that nothing is to be done. What it does
@@ -23,6 +24,10 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, digest_file};
 use crate::graph::{Identity, InputDigest, StepName};
 use crate::tree::{self, Entry, Kind, Modes, Stamp, TreeFilter};
+
+/// A result with more entries is looked at when a step is about to read it, not whenever a build asks whether it is there: its digest
+/// is on record, and nothing else of it counts as long as nobody reads it.
+const FEW: u64 = 1024;
 
 /// Counts up when the meaning of `result.json` changes; results of another format count as missing.
 pub(crate) const RESULT_FORMAT: u32 = 1;
@@ -154,7 +159,7 @@ impl fmt::Display for Damage {
 /// How closely a result is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Content: stamps. Key: that it was completed and its folder is there.
+    /// That it was completed and its folder is there; of a result with content identity and few entries their stamps as well.
     Glance,
     /// Content: stamps. Key: every entry, not its contents.
     Shape,
@@ -236,8 +241,10 @@ fn contents_digest(entries: &[Entry], files: &[FileRecord]) -> io::Result<Digest
 impl StepResult {
     /// Compares the record with what is on the disk.
     pub(crate) fn look(&mut self, out: &Path, depth: Depth) -> Finding {
+        let many = self.identity == Identity::Key || self.entries > FEW;
         let finding = match (self.identity, depth) {
-            (Identity::Key, Depth::Glance) => match fs_err::symlink_metadata(out) {
+            (Identity::Key | Identity::Content, Depth::Glance) if many => match fs_err::symlink_metadata(out)
+            {
                 Ok(metadata) if metadata.is_dir() => Ok(Finding::Good),
                 Ok(_) => Ok(Finding::Damaged(Damage::Changed { path: "out".to_owned() })),
                 Err(error) => Err(error),

@@ -189,10 +189,10 @@ impl Job {
         Ok(None)
     }
 
-    /// The first large tree among the inputs that is not whole. Its own step puts it aside when it runs again.
+    /// The first output among the inputs that is not whole. Its own step puts it aside when it runs again.
     fn damaged_input(&self) -> Result<Option<(StepName, Damage)>, StoreError> {
         for from in self.from_steps.values() {
-            if from.verified || from.identity != Identity::Key {
+            if from.verified {
                 continue;
             }
             let damage = match self.store.lookup(&from.key, Depth::Shape)? {

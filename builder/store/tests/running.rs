@@ -502,6 +502,34 @@ fn a_byte_that_rotted_in_a_large_tree_is_found_by_deep_verification() {
 }
 
 #[test]
+fn a_large_result_is_looked_at_when_somebody_is_about_to_read_it() {
+    let folder = common::folder();
+    let store = Store::open(&folder.path().join("store")).unwrap();
+    let build = |version: i32| {
+        let many = step_of("many", &[], |context| {
+            (0..1100).try_for_each(|number| fs::write(context.out().join(format!("{number}")), "text"))?;
+            Ok(())
+        });
+        let reader = step_of("reader", &[("many", step("many")), ("v", Input::value(version))], |context| {
+            let sum: usize = (0..1100)
+                .map(|number| {
+                    fs::read(context.input("many").join(format!("{number}"))).map(|text| text.len())
+                })
+                .sum::<std::io::Result<usize>>()?;
+            Ok(fs::write(context.out().join("text"), sum.to_string())?)
+        });
+        graph([many, reader])
+    };
+    let many = run(&store, build(1), "many").result.unwrap()[&name("many")].path.clone();
+    assert_eq!(run(&store, build(1), "reader").ran(), ["reader"]);
+    fs::remove_file(many.join("7")).unwrap();
+    assert_eq!(run(&store, build(1), "reader").ran(), [""; 0], "nobody reads it");
+    let again = run(&store, build(2), "reader");
+    assert_eq!(again.ran(), ["many", "reader"]);
+    assert_eq!(again.text("reader"), "4400");
+}
+
+#[test]
 fn a_file_with_other_contents_and_its_old_time_is_found_at_once() {
     let (_folder, store) = store();
     let build = || graph([copying("s", &[("v", Input::value(1))])]);
