@@ -4,13 +4,14 @@
 //!   Cargo.toml, Cargo.lock, members' manifests ─▶ crates-source   a workspace of the dom0 crates alone, its
 //!                                                                 dependencies vendored (the one step with network)
 //!   crates-source ─▶ crates-deps   dependencies compiled, members as stubs: survives an edit of our code
-//!   crates-deps + our code + libxl bindings ─▶ crates   bin/xenolith-init, bin/xenolith-status, …
+//!   crates-deps + our code + libxl bindings ─▶ crate-init, crate-status, …   one program each, so that an edit waits for its own
+//!                                           └─▶ crates   bin/xenolith-init, bin/xenolith-status, …
 //! ```
 //! cargo decides by file times what is fresh, so `crates-deps` forgets the stubs: what belongs to a member is always
 //! compiled from the real source.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -29,18 +30,78 @@ pub const MEMBERS: &[&str] = &[
     "image/layout",
     "image/verity",
 ];
+/// A program of dom0.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name, and that of its package.
+    pub name: &'static str,
+    /// The step that compiles it.
+    pub step: &'static str,
+    /// Its features.
+    features: &'static [&'static str],
+}
+
 /// Programs for the image.
-pub const PROGRAMS: &[&str] = &["xenolith-init", "xenolith-status", "xenolith-firstboot"];
+pub const PROGRAMS: &[Program] = &[
+    Program { name: "xenolith-init", step: "crate-init", features: &[] },
+    Program { name: "xenolith-status", step: "crate-status", features: &["libxl"] },
+    Program { name: "xenolith-firstboot", step: "crate-firstboot", features: &[] },
+];
 /// The init of the test guests: compiled with the rest, not in the image.
-pub const TEST_GUEST: &str = "xenolith-testguest";
+pub const TEST_GUEST: Program =
+    Program { name: "xenolith-testguest", step: "crate-testguest", features: &[] };
 /// The profile in the root Cargo.toml.
 const PROFILE: &str = "dom0";
-pub const FEATURES: &str = "xenolith-status/libxl";
+
+/// The names of the programs for the image.
+pub fn names() -> Vec<&'static str> {
+    PROGRAMS.iter().map(|program| program.name).collect()
+}
+
+/// The features of all programs, as cargo takes them for several packages.
+pub fn features() -> String {
+    let each = PROGRAMS
+        .iter()
+        .flat_map(|program| program.features.iter().map(|it| format!("{}/{it}", program.name)));
+    each.collect::<Vec<_>>().join(",")
+}
+
+/// Every program that is compiled.
+pub fn all() -> impl Iterator<Item = &'static Program> {
+    PROGRAMS.iter().chain([&TEST_GUEST])
+}
+
+/// The members that a program is made of: its own folder, and those of ours that it depends on.
+///
+/// # Errors
+/// When a manifest cannot be read.
+pub fn members_of(root: &Path, program: &Program) -> Result<Vec<&'static str>, Failed> {
+    let mut packages = BTreeMap::new();
+    for member in MEMBERS {
+        let manifest: toml::Table =
+            toml::from_str(&fs::read_to_string(root.join(member).join("Cargo.toml"))?)?;
+        let name =
+            manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
+        let uses = ["dependencies", "build-dependencies"]
+            .iter()
+            .filter_map(|table| manifest.get(*table)?.as_table());
+        let uses: Vec<String> = uses.flat_map(|table| table.keys().cloned()).collect();
+        packages.insert(name.ok_or("a member without a name")?.to_owned(), (*member, uses));
+    }
+    let (mut found, mut open) = (BTreeSet::new(), vec![program.name.to_owned()]);
+    while let Some(name) = open.pop() {
+        let Some((member, uses)) = packages.get(&name) else { continue };
+        if found.insert(*member) {
+            open.extend(uses.iter().cloned());
+        }
+    }
+    Ok(found.into_iter().collect())
+}
 /// Xen's libraries in the sandbox.
 const LIBRARIES: &str = "/build/xen/usr/lib/x86_64-linux-gnu";
 
 /// Counts up when this module changes what it writes.
-pub const REVISION: &str = "3";
+pub const REVISION: &str = "4";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -132,23 +193,11 @@ fn sandbox(source: &Path, tree: &Path, work: &Path, dev: &Path) -> Sandbox {
         .env("RUSTFLAGS", &format!("-Clink-arg=-Wl,-rpath-link,{LIBRARIES}"))
 }
 
-fn cargo_args(jobs: usize) -> Vec<String> {
-    let jobs = jobs.to_string();
-    [
-        "build",
-        "--workspace",
-        "--bins",
-        "--profile",
-        PROFILE,
-        "--offline",
-        "--locked",
-        "--features",
-        FEATURES,
-        "--jobs",
-        &jobs,
-    ]
-    .map(str::to_owned)
-    .to_vec()
+fn cargo_args(program: &Program, jobs: usize) -> Vec<String> {
+    let (jobs, features) = (jobs.to_string(), program.features.join(","));
+    let args = ["build", "--package", program.name, "--bin", program.name, "--profile", PROFILE];
+    let more = ["--offline", "--locked", "--features", &features, "--jobs", &jobs];
+    args.into_iter().chain(more).map(str::to_owned).collect()
 }
 
 /// Copies the small workspace without its vendored crates, which stay where they are.
@@ -169,7 +218,10 @@ pub fn dependencies(context: &StepContext) -> Result<(), Failed> {
     lay_out(context.input("source"), work.path())?;
     let dev = context.input("xen-tools").join("dev");
     let sandbox = sandbox(context.input("source"), context.input("build-tree"), work.path(), &dev);
-    sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
+    // One by one, as they are compiled later: together they could have other features in common.
+    for program in all() {
+        sandbox.run(Tool::Cargo, cargo_args(program, context.jobs()), context.log())?;
+    }
     let target = work.path().join("target").join(PROFILE);
     for folder in [".fingerprint", "incremental", "build"] {
         forget_members(&target.join(folder))?;
@@ -194,35 +246,45 @@ fn forget_members(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Compiles our own crates: `bin/<program>`.
+/// Compiles one program of ours: `bin/<program>`.
 ///
 /// # Errors
 /// When cargo fails.
-pub fn programs(context: &StepContext, root: &Path) -> Result<(), Failed> {
+pub fn program(context: &StepContext, root: &Path, program: &Program) -> Result<(), Failed> {
     let work = tempfile::tempdir_in(context.scratch())?;
     lay_out(context.input("source"), work.path())?;
-    copy_members(root, work.path())?;
+    copy_members(root, work.path(), &members_of(root, program)?)?;
     copy_tree(&context.input("dependencies").join("target"), &work.path().join("target"), |_| true)?;
     let dev = context.input("xen-tools").join("dev");
     let sandbox = sandbox(context.input("source"), context.input("build-tree"), work.path(), &dev);
-    sandbox.run(Tool::Cargo, cargo_args(context.jobs()), context.log())?;
+    sandbox.run(Tool::Cargo, cargo_args(program, context.jobs()), context.log())?;
+    let built: PathBuf = work.path().join("target").join(PROFILE).join(program.name);
+    fs::create_dir_all(context.out().join("bin"))?;
+    fs::copy(built, context.out().join("bin").join(program.name))?;
+    Ok(())
+}
+
+/// Puts all programs into one folder: `bin/<program>`.
+///
+/// # Errors
+/// When a file cannot be copied.
+pub fn collect(context: &StepContext) -> Result<(), Failed> {
     let bin = context.out().join("bin");
     fs::create_dir_all(&bin)?;
-    for program in PROGRAMS.iter().chain([&TEST_GUEST]) {
-        let built: PathBuf = work.path().join("target").join(PROFILE).join(program);
-        fs::copy(built, bin.join(program))?;
+    for program in all() {
+        fs::copy(context.input(program.step).join("bin").join(program.name), bin.join(program.name))?;
     }
     Ok(())
 }
 
-fn copy_members(root: &Path, work: &Path) -> io::Result<()> {
-    for member in MEMBERS {
+fn copy_members(root: &Path, work: &Path, members: &[&str]) -> io::Result<()> {
+    for member in members {
         copy_tree(&root.join(member), &work.join(member), |path| !path.starts_with("target"))?;
     }
     Ok(())
 }
 
-/// The same work in one call of cargo that keeps nothing: what it costs by itself.
+/// The same work by cargo alone, in one folder, that keeps nothing: what it costs by itself.
 pub struct Plain<'a> {
     /// The checkout.
     pub root: &'a Path,
@@ -245,9 +307,12 @@ impl Plain<'_> {
     /// When cargo fails; its words are in the log.
     pub fn run(&self, log: &Path) -> Result<(), Failed> {
         lay_out(self.source, self.work)?;
-        copy_members(self.root, self.work)?;
+        copy_members(self.root, self.work, MEMBERS)?;
         let sandbox = sandbox(self.source, self.tree, self.work, &self.xen_tools.join("dev"));
-        Ok(sandbox.run(Tool::Cargo, cargo_args(self.jobs), log)?)
+        for program in all() {
+            sandbox.run(Tool::Cargo, cargo_args(program, self.jobs), log)?;
+        }
+        Ok(())
     }
 }
 
@@ -274,6 +339,19 @@ fn copy_tree(from: &Path, to: &Path, wanted: impl Fn(&Path) -> bool) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_made_of_its_own_folder_and_the_libraries_that_it_uses() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let status = all().find(|program| program.name == "xenolith-status").unwrap();
+        assert_eq!(
+            members_of(root, status).unwrap(),
+            ["dom0-rootfs/libxl-sys", "dom0-rootfs/status", "image/layout"]
+        );
+        for program in all() {
+            assert!(!members_of(root, program).unwrap().is_empty(), "{program:?} is no member");
+        }
+    }
 
     #[test]
     fn the_small_workspace_keeps_versions_and_lints_and_drops_other_members() {

@@ -154,7 +154,7 @@ pub fn test_guest(context: &StepContext) -> Result<(), Failed> {
     let tree = context.input("packages").join("rootfs");
     let version = kernel_version(&tree)?;
     fs::copy(kernel_image(&tree, &version)?, context.out().join("vmlinuz"))?;
-    let init = context.input("crates").join("bin").join(super::crates::TEST_GUEST);
+    let init = context.input("crates").join("bin").join(super::crates::TEST_GUEST.name);
     let mut out = BufWriter::new(fs::File::create(context.out().join("initrd"))?);
     let plan = Initrd {
         trees: &[&tree],
@@ -216,7 +216,11 @@ pub fn layers(from: &Layers<'_>, os_release: &str) -> Result<Tree, Failed> {
             format!("Debian's QEMU links these, and our Xen did not make them: {}", lost.join(", ")).into()
         );
     }
-    for program in super::crates::PROGRAMS.iter().filter(|program| **program != "xenolith-init") {
+    for program in super::crates::PROGRAMS.iter().map(|program| program.name) {
+        // PID 1 of the initrd has no business in dom0.
+        if program == "xenolith-init" {
+            continue;
+        }
         let file = Content::File(from.crates.join("bin").join(program));
         tree.put("crates", Path::new("usr/bin").join(program), file, 0o755)?;
     }

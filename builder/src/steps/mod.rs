@@ -251,22 +251,31 @@ fn add_crates(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .input("manifest", Input::File(plan.root.join("Cargo.toml")))
             .input("lock", Input::File(plan.root.join("Cargo.lock")))
             .weight(15);
-    let root = plan.root.clone();
-    let mut programs = StepSpec::new(StepName::of("crates"), move |context| crates::programs(context, &root))
-        .input("revision", Input::value(crates::REVISION))
-        .input("source", step_input("crates-source"))
-        .input("dependencies", step_input("crates-deps"))
-        .input("build-tree", step_input("build-tree"))
-        .input("xen-tools", step_input("xen-tools"))
-        .memory(1500 * MIB)
-        .weight(20);
     for member in crates::MEMBERS {
-        let folder = plan.root.join(member);
-        source = source.input(format!("manifest/{member}"), Input::File(folder.join("Cargo.toml")));
-        let filter = TreeFilter::everything().without("tests");
-        programs = programs.input(format!("member/{member}"), Input::Tree { root: folder, filter });
+        let manifest = plan.root.join(member).join("Cargo.toml");
+        source = source.input(format!("manifest/{member}"), Input::File(manifest));
     }
     graph.add(source)?;
+    let mut together = StepSpec::new(StepName::of("crates"), crates::collect)
+        .input("revision", Input::value(crates::REVISION));
+    for program in crates::all() {
+        let root = plan.root.clone();
+        let run = move |context: &StepContext| crates::program(context, &root, program);
+        let mut step = StepSpec::new(StepName::of(program.step), run)
+            .input("revision", Input::value(crates::REVISION))
+            .input("source", step_input("crates-source"))
+            .input("dependencies", step_input("crates-deps"))
+            .input("build-tree", step_input("build-tree"))
+            .input("xen-tools", step_input("xen-tools"))
+            .memory(1000 * MIB)
+            .weight(15);
+        for member in crates::members_of(&plan.root, program)? {
+            let (root, filter) = (plan.root.join(member), TreeFilter::everything().without("tests"));
+            step = step.input(format!("member/{member}"), Input::Tree { root, filter });
+        }
+        graph.add(step)?;
+        together = together.input(program.step, step_input(program.step));
+    }
     graph.add(
         StepSpec::new(StepName::of("crates-deps"), crates::dependencies)
             .input("revision", Input::value(crates::REVISION))
@@ -277,7 +286,7 @@ fn add_crates(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .memory(1500 * MIB)
             .weight(60),
     )?;
-    graph.add(programs)?;
+    graph.add(together)?;
     graph.add(
         StepSpec::new(StepName::of("init"), image::init_program).input("crates", step_input("crates")),
     )?;

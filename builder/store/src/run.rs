@@ -306,8 +306,8 @@ impl<'a> Run<'a> {
         for (input, source) in &self.nodes[name].inputs {
             let Input::Step(step) = source else { continue };
             let node = &self.nodes[step];
-            let (key, identity, verified) = (self.key(step), node.identity, node.verified);
-            from_steps.insert(input.clone(), FromStep { step: step.clone(), key, identity, verified });
+            let (key, verified) = (self.key(step), node.verified);
+            from_steps.insert(input.clone(), FromStep { step: step.clone(), key, verified });
         }
         from_steps
     }

@@ -88,7 +88,6 @@ pub(crate) enum Ending {
 pub(crate) struct FromStep {
     pub(crate) step: StepName,
     pub(crate) key: Digest,
-    pub(crate) identity: Identity,
     /// Its shape was verified in this build, or it was made in it.
     pub(crate) verified: bool,
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::StepContext;
 
-use crate::steps::crates::{FEATURES, PROGRAMS};
+use crate::steps::crates;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,6 +44,7 @@ pub fn read(context: &StepContext) -> Result<Vec<Crate>, Failed> {
         .env("CARGO_HOME", "/tmp/cargo")
         .env("CARGO_TARGET_DIR", "/tmp/target");
     let cargo = |args: &[&str]| sandbox.read(Tool::Cargo, args.iter().copied(), context.log());
+    let (programs, features) = (crates::names(), crates::features());
     let metadata = cargo(&[
         "metadata",
         "--format-version=1",
@@ -52,14 +53,14 @@ pub fn read(context: &StepContext) -> Result<Vec<Crate>, Failed> {
         "--filter-platform",
         TARGET,
         "--features",
-        FEATURES,
+        &features,
     ])?;
-    let mut args = vec!["tree", "--offline", "--locked", "--target", TARGET, "--features", FEATURES];
+    let mut args = vec!["tree", "--offline", "--locked", "--target", TARGET, "--features", &features];
     args.extend(["--edges=normal,build", "--prefix=none", "--format={p}"]);
-    args.extend(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+    args.extend(programs.iter().flat_map(|program| ["--package", program]));
     let tree = String::from_utf8(cargo(&args)?)?;
     let lock = fs::read_to_string(context.input("source").join("Cargo.lock"))?;
-    closure(&metadata, &tree, &lock, PROGRAMS)
+    closure(&metadata, &tree, &lock, &programs)
 }
 
 #[derive(Deserialize)]

@@ -246,7 +246,7 @@ fn add_crates(content: &Content<'_>, elements: &mut Elements, image: &str, sourc
     });
     let mut ids = BTreeMap::new();
     for one in content.crates {
-        let program = PROGRAMS.contains(&one.name.as_str());
+        let program = PROGRAMS.iter().any(|program| program.name == one.name);
         let purpose = if program { "APPLICATION" } else { "LIBRARY" };
         let mut made = Package::new(&one.name, &one.version).purpose(purpose).license(one.license.as_deref());
         if let Some(checksum) = &one.checksum {
