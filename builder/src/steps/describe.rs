@@ -170,7 +170,7 @@ fn sums(context: &StepContext, plan: &Plan) -> Result<Vec<FileSum>, Failed> {
 
 /// Every regular file of a step's output with its SHA-256.
 fn stored_sums(context: &StepContext, step: &str) -> Result<Vec<(String, Digest)>, Failed> {
-    let sums = context.recorded(step)?.files.into_iter().filter_map(|file| match file.what {
+    let sums = context.recorded(step)?.files.read()?.into_iter().filter_map(|file| match file.what {
         xenolith_store::FileKind::File { sha256, .. } => Some((file.path, sha256)),
         xenolith_store::FileKind::Directory
         | xenolith_store::FileKind::Link { .. }

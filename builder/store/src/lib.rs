@@ -40,7 +40,7 @@ pub use input::Seen;
 pub use plan::{Plan, PlannedStep};
 pub use reason::{Change, FileChange, InputChange, Reason, Shown, Verdict};
 pub use remember::{LastBuild, Outcome, StepRecord};
-pub use result::{Damage, Depth, FileKind, FileRecord, StepResult};
+pub use result::{Damage, Depth, FileKind, FileRecord, Listing, StepResult};
 pub use scheduler::{Output, RunError, RunOptions, Scheduler, StepFailure};
 pub use store::{Deep, Effect, Hold, Lookup, Store, Watch};
 pub use tree::{TreeFilter, digest_tree};

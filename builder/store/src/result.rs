@@ -14,12 +14,13 @@
 //! The existence of `result.json` is the stamp of completion: it is written last, and the rename that gives the
 //! folder its name comes after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::digest::{Digest, digest_file};
 use crate::graph::{Identity, InputDigest, StepName};
@@ -54,13 +55,33 @@ pub struct StepResult {
     /// Digest over the contents: always there for `Content`, after the first deep verification for `Key`.
     pub contents: Option<Digest>,
     /// The entries themselves, for `Content` only.
-    pub files: Vec<FileRecord>,
+    pub files: Listing,
     /// What the key was made of.
     pub inputs: BTreeMap<String, InputDigest>,
     /// Seconds the step took.
     pub seconds: f64,
     /// When it was committed, in seconds since 1970.
     pub made: u64,
+}
+
+/// The entries of an output as text, parsed when somebody asks for them: to parse those of ten thousand files takes longer than all
+/// else in a build that has nothing to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Listing(Box<RawValue>);
+
+impl Listing {
+    pub(crate) fn of(files: &[FileRecord]) -> io::Result<Self> {
+        Ok(Self(serde_json::value::to_raw_value(files)?))
+    }
+
+    /// The entries, sorted by path.
+    ///
+    /// # Errors
+    /// When the record was damaged.
+    pub fn read(&self) -> io::Result<Vec<FileRecord>> {
+        Ok(serde_json::from_str(self.0.get())?)
+    }
 }
 
 /// One entry of an output.
@@ -181,7 +202,7 @@ pub(crate) struct Measured {
     pub(crate) bytes: u64,
     pub(crate) shape: Digest,
     pub(crate) contents: Option<Digest>,
-    pub(crate) files: Vec<FileRecord>,
+    pub(crate) files: Listing,
 }
 
 /// Measures an output that nobody writes to any more.
@@ -199,7 +220,7 @@ pub(crate) fn measure(out: &Path, identity: Identity) -> io::Result<Measured> {
         bytes: tree::total_size(&found),
         shape: tree::digest_shape(&found),
         contents,
-        files,
+        files: Listing::of(&files)?,
     })
 }
 
@@ -282,7 +303,8 @@ impl StepResult {
         let there: BTreeMap<&Path, &Entry> =
             found.iter().map(|entry| (entry.path.as_path(), entry)).collect();
         let mut renewed = false;
-        for file in &mut self.files {
+        let mut files = self.files.read()?;
+        for file in &mut files {
             let Some(entry) = there.get(Path::new(&file.path)) else {
                 return Ok(Finding::Damaged(Damage::Missing { path: file.path.clone() }));
             };
@@ -291,15 +313,18 @@ impl StepResult {
                 Some(new_stamp) => renewed |= new_stamp,
             }
         }
-        if found.len() != self.files.len() {
-            let known: std::collections::BTreeSet<&str> =
-                self.files.iter().map(|file| file.path.as_str()).collect();
+        if found.len() != files.len() {
+            let known: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
             let extra =
                 found.iter().find(|entry| !entry.path.to_str().is_some_and(|path| known.contains(path)));
             let path = extra.map_or_else(PathBuf::new, |entry| entry.path.clone());
             return Ok(Finding::Damaged(Damage::Extra { path: path.display().to_string() }));
         }
-        Ok(if renewed { Finding::Renewed } else { Finding::Good })
+        if !renewed {
+            return Ok(Finding::Good);
+        }
+        self.files = Listing::of(&files)?;
+        Ok(Finding::Renewed)
     }
 }
 

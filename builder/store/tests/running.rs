@@ -59,9 +59,9 @@ fn the_second_run_finds_everything_in_the_store() {
 fn a_step_is_told_the_sums_that_its_own_store_has_on_record() {
     let (_folder, store) = store();
     let sums = step_of("sums", &[("made", step("made"))], |context| {
-        let recorded = context.recorded("made")?;
-        let FileKind::File { sha256, .. } = recorded.files[0].what else { panic!("{recorded:?}") };
-        fs::write(context.out().join("text"), format!("{} {sha256}", recorded.files[0].path))?;
+        let recorded = context.recorded("made")?.files.read()?;
+        let FileKind::File { sha256, .. } = recorded[0].what else { panic!("{recorded:?}") };
+        fs::write(context.out().join("text"), format!("{} {sha256}", recorded[0].path))?;
         Ok(())
     });
     let made = run(&store, graph([copying("made", &[]), sums]), "sums");
