@@ -263,6 +263,8 @@ pub enum BenchCommand {
     Build(BenchBuildArgs),
     /// Try erofs codecs and cluster sizes on the root tree; prints the table of image/codecs.md
     Erofs(BenchErofsArgs),
+    /// Boot the ISO with a few codecs in a virtual machine, from power on to ready
+    Boot(BenchBootArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -304,6 +306,18 @@ pub struct BenchErofsArgs {
     /// Only codecs whose description holds one of these words, such as `zstd,level=12` or `256 KiB`
     #[arg(long, value_name = "WORD")]
     pub only: Vec<String>,
+    /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchBootArgs {
+    /// Boots per codec, of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
     /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
     #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
     pub keys: Option<PathBuf>,

@@ -13,7 +13,7 @@ use xenolith_assemble::{
     esp::{EspContent, EspFile},
     seed,
 };
-use xenolith_vm::{Firmware, Machine, Medium, SshKey, Vm, choose};
+use xenolith_vm::{Firmware, Machine, Medium, READY, SshKey, Vm, choose};
 
 use crate::context::Context;
 
@@ -21,8 +21,6 @@ use crate::context::Context;
 pub const BOOT: Duration = Duration::from_secs(900);
 /// For what a running host does.
 pub const ACTION: Duration = Duration::from_secs(600);
-/// The line that a host prints when it has passed its health gate.
-pub const READY: &str = "xenolith: ready";
 /// Where the test guest lies on the seed volume.
 pub const GUEST: &str = "guest";
 

@@ -14,6 +14,7 @@
 
 mod bare;
 mod blocks;
+mod boot;
 mod build;
 mod checkout;
 mod child;
@@ -51,6 +52,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     match &args.command {
         BenchCommand::Build(args) => build::run(global, args),
         BenchCommand::Erofs(args) => erofs::run(global, args),
+        BenchCommand::Boot(args) => boot::run(global, args),
     }
 }
 

@@ -5,7 +5,7 @@
 //! **what this checkout would find cached now is kept as well**, whoever has built in between. From a place that is no
 //! checkout only the store's rules hold, and that is said.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use fs_err as fs;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Counts up when readers of the JSON document would have to change.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const DAY: u64 = 24 * 60 * 60;
 
 /// What `gc --json` prints.
@@ -36,9 +36,17 @@ struct Document<'a> {
     /// Whether this checkout's results were among what had to stay.
     keeps_checkout: bool,
     /// Folders of interrupted `verify` and `bench` runs that went.
-    abandoned: &'a [String],
+    abandoned: &'a [Abandoned],
     #[serde(flatten)]
     report: &'a GcReport,
+}
+
+/// A folder that an interrupted run has left.
+#[derive(Debug, Serialize)]
+struct Abandoned {
+    name: String,
+    /// Bytes that only it holds; much of it is lent by links.
+    bytes: u64,
 }
 
 /// Runs the command.
@@ -122,7 +130,7 @@ fn in_checkout(global: &Global, store: &Store) -> Result<BTreeSet<Digest>, Failu
 }
 
 /// Folders whose `verify` or `bench` is gone. One that runs holds its lock.
-fn abandoned(cache: &Path, dry_run: bool) -> std::io::Result<Vec<String>> {
+fn abandoned(cache: &Path, dry_run: bool) -> std::io::Result<Vec<Abandoned>> {
     let mut gone = Vec::new();
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
@@ -141,16 +149,24 @@ fn abandoned(cache: &Path, dry_run: bool) -> std::io::Result<Vec<String>> {
         if held {
             continue;
         }
+        let bytes = own_bytes(&entry.path());
         if !dry_run {
             fs::remove_dir_all(entry.path())?;
         }
-        gone.push(name);
+        gone.push(Abandoned { name, bytes });
     }
-    gone.sort();
+    gone.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(gone)
 }
 
-fn text(report: &GcReport, abandoned: &[String], args: &GcArgs) -> String {
+/// What the disk gets back when a folder goes: what files take of it that have no other link.
+fn own_bytes(folder: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok);
+    let files = entries.filter_map(|entry| entry.metadata().ok()).filter(|file| file.is_file());
+    files.filter(|file| file.nlink() == 1).map(|file| file.blocks() * 512).sum()
+}
+
+fn text(report: &GcReport, abandoned: &[Abandoned], args: &GcArgs) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     let (mut blobs, mut blob_bytes, mut logs) = (0_usize, 0_u64, 0_usize);
@@ -174,8 +190,8 @@ fn text(report: &GcReport, abandoned: &[String], args: &GcArgs) -> String {
     if logs > 0 {
         let _ = writeln!(out, "  {logs} logs");
     }
-    for name in abandoned {
-        let _ = writeln!(out, "  {name}, left by an interrupted run");
+    for Abandoned { name, bytes } in abandoned {
+        let _ = writeln!(out, "  {name}, left by an interrupted run, {}", Bytes::new(*bytes));
     }
     if report.in_use > 0 {
         let _ = writeln!(out, "  {} results stay because a build uses them now", report.in_use);
@@ -184,7 +200,8 @@ fn text(report: &GcReport, abandoned: &[String], args: &GcArgs) -> String {
         let _ = writeln!(out, "  downloads were left alone: another builder is running");
     }
     let verb = if args.dry_run { "would free" } else { "freed" };
-    let _ = writeln!(out, "{verb} {}, {} stay", Bytes::new(report.freed), Bytes::new(report.left));
+    let freed = report.freed + abandoned.iter().map(|folder| folder.bytes).sum::<u64>();
+    let _ = writeln!(out, "{verb} {}, {} stay", Bytes::new(freed), Bytes::new(report.left));
     out
 }
 
@@ -255,8 +272,15 @@ mod tests {
         fs::create_dir(&blobs).unwrap();
         fs::write(blobs.join("x"), "download").unwrap();
         std::os::unix::fs::symlink(&blobs, dead.join("blobs")).unwrap();
-        assert_eq!(abandoned(cache.path(), true).unwrap(), ["verify-b"]);
-        assert_eq!(abandoned(cache.path(), false).unwrap(), ["verify-b"]);
+        let lent = dead.join("lent");
+        fs::write(dead.join("own"), vec![1; 20_000]).unwrap();
+        fs::write(&lent, vec![1; 900_000]).unwrap();
+        fs::hard_link(&lent, cache.path().join("ours")).unwrap();
+        for dry_run in [true, false] {
+            let gone = abandoned(cache.path(), dry_run).unwrap();
+            assert_eq!(gone.iter().map(|folder| folder.name.as_str()).collect::<Vec<_>>(), ["verify-b"]);
+            assert!((20_000..100_000).contains(&gone[0].bytes), "{gone:?}");
+        }
         assert!(running.is_dir() && !dead.exists() && blobs.join("x").exists());
     }
 }

@@ -19,7 +19,8 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    pub(crate) fn name(self) -> &'static str {
+    /// As QEMU calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
             Self::Emulation => "tcg",

@@ -17,6 +17,9 @@ mod serve;
 mod ssh;
 mod vm;
 
+/// A host prints a line with this when it has passed its health gate.
+pub const READY: &str = "xenolith: ready";
+
 pub use accel::{Accelerator, choose};
 pub use firmware::{Firmware, boot_from, enroll};
 pub use machine::{Display, Machine, Medium, Serial};

@@ -3,11 +3,11 @@
 use anyhow::{bail, ensure};
 use xenolith_assemble::sparse;
 use xenolith_layout::{Slot, disk::Role};
-use xenolith_vm::{Event, Medium};
+use xenolith_vm::{Event, Medium, READY};
 
 use crate::{
     context::{Context, Count},
-    host::{BOOT, Bench, READY},
+    host::{BOOT, Bench},
     image_file::flip_bit,
 };
 

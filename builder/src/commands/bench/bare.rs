@@ -26,7 +26,7 @@ pub struct Part {
     /// What was run.
     pub what: &'static str,
     /// The steps that do the same.
-    pub steps: &'static [&'static str],
+    pub steps: Vec<&'static str>,
     /// How long it took.
     pub seconds: f64,
 }
@@ -38,16 +38,14 @@ pub struct Part {
 pub fn measure(built: &Built, folder: &Path, jobs: usize) -> Result<Vec<Part>, Failure> {
     let bare = Bare { built, folder, jobs, log: folder.join("log") };
     type Run<'a> = fn(&Bare<'a>, &Path) -> Result<f64, Failure>;
-    let parts: [(&str, &[&str], Run<'_>); 5] = [
-        ("dpkg-deb -x", &["tools-tree", "build-tree"], Bare::unpack),
-        ("configure and make of Xen", &["xen-hypervisor", "xen-tools"], Bare::compile_xen),
-        (
-            "cargo build",
-            &["crates-deps", "crate-init", "crate-status", "crate-firstboot", "crate-testguest"],
-            Bare::compile_crates,
-        ),
-        ("mkosi, into a folder", &["packages"], Bare::install),
-        ("mkfs.erofs", &["root"], Bare::make_image),
+    let programs: Vec<&'static str> =
+        std::iter::once("crates-deps").chain(crates::all().map(|program| program.step)).collect();
+    let parts: [(&str, Vec<&'static str>, Run<'_>); 5] = [
+        ("dpkg-deb -x", vec!["tools-tree", "build-tree"], Bare::unpack),
+        ("configure and make of Xen", vec!["xen-hypervisor", "xen-tools"], Bare::compile_xen),
+        ("cargo build", programs, Bare::compile_crates),
+        ("mkosi, into a folder", vec!["packages"], Bare::install),
+        ("mkfs.erofs", vec!["root"], Bare::make_image),
     ];
     let mut measured = Vec::new();
     for (what, steps, run) in parts {

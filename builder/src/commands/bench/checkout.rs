@@ -11,8 +11,10 @@ use crate::exit::{Class, Classify as _, Failure};
 
 /// The crate whose program is edited.
 const PROGRAM: &str = "dom0-rootfs/status/src/main.rs";
+const EDITING: &str = "cannot edit the copy of the checkout";
 const OVERLAY: &str = "dom0-rootfs/overlay";
 const OPTIONS: &str = "hypervisor-src/xenolith.config";
+const RECIPE: &str = "image/image.toml";
 /// A number that Xen can have a little smaller.
 const OPTION: &str = "CONFIG_NR_CPUS=";
 
@@ -82,7 +84,20 @@ impl Checkout {
         let edited = if edit == Edit::Crate { with_text(&text, run) } else { with_option(&text, run) };
         let text = edited
             .ok_or_else(|| Failure::new(Class::Bug, format!("nothing to edit in {}", path.display())))?;
-        fs::write(&path, text).class(Class::Device, "cannot edit the copy of the checkout")
+        fs::write(&path, text).class(Class::Device, EDITING)
+    }
+
+    /// Has the root image made with another codec; `cluster` is in bytes.
+    ///
+    /// # Errors
+    /// [`Class::Bug`] when the recipe does not name one any more.
+    pub fn set_codec(&self, algorithm: &str, cluster: u64) -> Result<(), Failure> {
+        let path = self.root.join(RECIPE);
+        let text = fs::read_to_string(&path).class(Class::Bug, "the checkout lacks its recipe")?;
+        let text = with_value(&text, "compression", algorithm)
+            .and_then(|text| with_value(&text, "cluster", &format!("{} KiB", cluster / 1024)))
+            .ok_or_else(|| Failure::new(Class::Bug, format!("{} names no codec", path.display())))?;
+        fs::write(&path, text).class(Class::Device, EDITING)
     }
 }
 
@@ -125,6 +140,13 @@ fn with_option(config: &str, run: u16) -> Option<String> {
     Some(config.replace(line, &format!("{OPTION}{}", number.checked_sub(run)?)))
 }
 
+/// Gives a key of the recipe, which only one table has, another text.
+fn with_value(recipe: &str, key: &str, value: &str) -> Option<String> {
+    let start = format!("{key} = ");
+    let line = recipe.lines().find(|line| line.starts_with(&start))?;
+    Some(recipe.replace(line, &format!("{start}{value:?}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +155,7 @@ mod tests {
     fn edits_change_what_they_say_in_the_files_that_are_there() {
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let copy = tempfile::tempdir().unwrap();
-        for file in [PROGRAM, OPTIONS] {
+        for file in [PROGRAM, OPTIONS, RECIPE] {
             copy_one(&ours.join(file), &copy.path().join(file)).unwrap();
         }
         let checkout = Checkout { root: copy.path().into() };
@@ -146,6 +168,9 @@ mod tests {
                 seen.push(read(file));
             }
         }
+        checkout.set_codec("zstd,level=3", 16384).unwrap();
+        let recipe: crate::recipe::Recipe = toml::from_str(&read(RECIPE)).unwrap();
+        assert_eq!((recipe.root.compression.as_str(), recipe.root.cluster.0), ("zstd,level=3", 16384));
         checkout.edit(Edit::File, 1).unwrap();
         assert_eq!(read("dom0-rootfs/overlay/usr/share/xenolith/bench-1"), "1\n");
     }

@@ -6,7 +6,7 @@
 //! which reads and decompresses every file. They are processor time (getrusage(2) of ended children), not time on the wall: a
 //! table of ratios must not depend on what else the machine did. mkfs.erofs has a worker for each processor, so the wall
 //! shows less.
-//! How long a machine takes to boot from an image is not measured here.
+//! How long a machine takes to boot from an image is what `bench boot` measures.
 
 use std::{
     path::{Path, PathBuf},
@@ -44,7 +44,8 @@ use crate::{
 
 /// Counts up when readers of the JSON document would have to change.
 const FORMAT: u32 = 1;
-const KIB: u64 = 1024;
+/// Bytes in a KiB.
+pub const KIB: u64 = 1024;
 /// Steps whose results it reads; the root image itself is made here.
 const READS: &[&str] = &["tools-tree", "packages", "xen-tools", "crates"];
 /// A library that gets security updates often, and is one of the largest.
@@ -65,15 +66,21 @@ const FEATURES: (&str, u64, &[&str]) = ("zstd,level=3", 64, &["fragments", "dedu
 
 /// A way to make the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Codec {
-    algorithm: String,
+pub struct Codec {
+    /// As mkfs.erofs names it, with its level.
+    pub algorithm: String,
     /// Bytes of a compressed cluster at most.
-    cluster: u64,
+    pub cluster: u64,
     /// `-E`, if any.
     features: Option<String>,
 }
 
 impl Codec {
+    /// A codec without features.
+    pub fn plain(algorithm: &str, cluster: u64) -> Self {
+        Self { algorithm: algorithm.into(), cluster, features: None }
+    }
+
     fn options(&self) -> Vec<String> {
         let mut options = vec![format!("-z{}", self.algorithm), format!("-C{}", self.cluster)];
         options.extend(self.features.iter().map(|features| format!("-E{features}")));
@@ -81,7 +88,7 @@ impl Codec {
     }
 
     /// For people, and for `--only`.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let features = self.features.as_ref().map(|features| format!(", {features}")).unwrap_or_default();
         format!("{}, {} KiB{features}", self.algorithm, self.cluster / KIB)
     }
@@ -125,7 +132,7 @@ pub fn run(global: &Global, args: &BenchErofsArgs) -> Result<(), Failure> {
     let first = built(global, &project, args.keys.as_deref(), &args.mirror, READS)?;
     let scratch = Scratch::new(&project.cache, Purpose::Bench)?;
     let root = &first.plan.recipe.root;
-    let recipe = Codec { algorithm: root.compression.clone(), cluster: root.cluster.0, features: None };
+    let recipe = Codec::plain(&root.compression, root.cluster.0);
     let wanted: Vec<Codec> = codecs(&recipe)
         .into_iter()
         .filter(|codec| args.only.is_empty() || args.only.iter().any(|word| codec.name().contains(word)))
@@ -160,9 +167,8 @@ pub fn run(global: &Global, args: &BenchErofsArgs) -> Result<(), Failure> {
 /// All codecs to try; the recipe's is among them.
 fn codecs(recipe: &Codec) -> Vec<Codec> {
     let codec = |algorithm: &str, kib: u64, features: Option<&str>| Codec {
-        algorithm: algorithm.into(),
-        cluster: kib * KIB,
         features: features.map(str::to_owned),
+        ..Codec::plain(algorithm, kib * KIB)
     };
     let mut all: Vec<Codec> = Vec::new();
     for (algorithm, clusters) in ALGORITHMS {
@@ -298,10 +304,6 @@ fn table(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    fn codec(algorithm: &str, cluster: u64) -> Codec {
-        Codec { algorithm: algorithm.into(), cluster, features: None }
-    }
-
     #[test]
     fn processor_time_is_in_seconds() {
         assert!((timeval_seconds(TimeVal::new(2, 500_000)) - 2.5).abs() < 1e-9);
@@ -309,14 +311,14 @@ mod tests {
 
     #[test]
     fn the_recipes_codec_is_tried_once_whether_it_is_in_our_list_or_not() {
-        for recipe in [codec("zstd,level=12", 64 * KIB), codec("lz4", 4 * KIB)] {
+        for recipe in [Codec::plain("zstd,level=12", 64 * KIB), Codec::plain("lz4", 4 * KIB)] {
             assert_eq!(codecs(&recipe).iter().filter(|codec| **codec == recipe).count(), 1);
         }
     }
 
     #[test]
     fn a_codec_is_what_mkfs_wants_and_has_a_name() {
-        let mut codec = codec("zstd,level=3", 64 * KIB);
+        let mut codec = Codec::plain("zstd,level=3", 64 * KIB);
         codec.features = Some("fragments,dedupe".into());
         assert_eq!(codec.options(), ["-zzstd,level=3", "-C65536", "-Efragments,dedupe"]);
         assert_eq!(codec.name(), "zstd,level=3, 64 KiB, fragments,dedupe");
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn times_are_shown_as_ratios_to_the_recipes_codec() {
         let row = |algorithm, chosen, made| Row {
-            codec: codec(algorithm, 64 * KIB),
+            codec: Codec::plain(algorithm, 64 * KIB),
             chosen,
             bytes: 100_000_000,
             made,

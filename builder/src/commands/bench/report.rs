@@ -230,7 +230,7 @@ mod tests {
         let mut report = Report { processors: 2, no_op: vec![0.2, 0.5, 0.1], ..Report::default() };
         let steps = BTreeMap::from([("root".to_owned(), 30.0), ("iso".to_owned(), 1.5)]);
         report.add_cold(&Measured { seconds: 130.0, memory: Some(2_000_000_000), steps });
-        report.bare = vec![Part { what: "mkfs.erofs", steps: &["root"], seconds: 100.0 }];
+        report.bare = vec![Part { what: "mkfs.erofs", steps: vec!["root"], seconds: 100.0 }];
         report.sizes = vec![Size { what: "ISO", bytes: 219_711_488, budget: Some(400_000_000) }];
         report.judge();
         report
