@@ -57,6 +57,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Make or show the signing keys
     Keys(KeysArgs),
+    /// Look at the answers for an unattended installation before a machine meets them
+    Answers(AnswersArgs),
     /// Print where the output of a step lies, after bringing it up to date
     Path(PathArgs),
     /// Print a completion script for a shell
@@ -64,6 +66,61 @@ pub enum Command {
     /// Write the manual pages into a folder
     #[command(hide = true)]
     Man(ManArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AnswersArgs {
+    #[command(subcommand)]
+    pub command: AnswersCommand,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum AnswersCommand {
+    /// Say whether files would be taken, and all that is wrong with those that would not
+    Validate {
+        /// answers.toml, JSON with the same keys, or XCP-ng's XML
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Say which disks of a captured machine the rules choose
+    Match(MatchArgs),
+    /// Turn an XML answer file of XCP-ng or XenServer into answers.toml, and report what became of every tag
+    Convert(ConvertArgs),
+    /// Print the JSON Schema of the answers
+    Schema,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct MatchArgs {
+    /// The captured machine
+    #[arg(long, value_name = "FILE")]
+    pub machine: PathBuf,
+    /// The answers
+    pub file: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConvertArgs {
+    /// The XML file
+    pub file: PathBuf,
+    /// Whose installer it was written for; they differ in what they do when it says nothing
+    #[arg(long, value_enum, default_value = "xcp-ng")]
+    pub from: WrittenFor,
+    /// A file of public SSH keys, one a line, for which the XML has no place
+    #[arg(long, value_name = "FILE")]
+    pub ssh_key: Option<PathBuf>,
+    /// Where the answers go; default: printed. A file that is there is left alone
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Whose installer an XML file was written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WrittenFor {
+    /// XCP-ng from 8.3 on
+    XcpNg,
+    /// XenServer, and XCP-ng before 8.3
+    Xenserver,
 }
 
 /// What a build should leave in out/.

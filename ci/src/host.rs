@@ -1,6 +1,7 @@
 //! A machine that boots one of our artefacts, and what scenarios wait for on it.
 
 use std::{
+    collections::BTreeMap,
     net::TcpListener,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,6 +14,7 @@ use xenolith_assemble::{
     esp::{EspContent, EspFile},
     seed,
 };
+use xenolith_machine::{Capture, Refusal, judge};
 use xenolith_vm::{Firmware, Machine, Medium, READY, SshKey, Vm, choose};
 
 use crate::context::Context;
@@ -126,6 +128,16 @@ impl<'a> Bench<'a> {
 /// When it does not come.
 pub fn ready(vm: &mut Vm) -> anyhow::Result<String> {
     Ok(vm.line(READY, BOOT)?)
+}
+
+/// Why an installation would not offer each disk that the host sees, by its name; empty for one that it would.
+///
+/// # Errors
+/// When the machine cannot be asked, or its capture not be read.
+pub fn disks_not_offered(vm: &Vm) -> anyhow::Result<BTreeMap<String, Vec<Refusal>>> {
+    let capture = vm.ssh_ok("xenolith-probe --about 'a scenario'")?;
+    let machine = xenolith_machine::Machine::of(&Capture::parse(capture.as_bytes())?);
+    Ok(machine.disks.iter().map(|disk| (disk.name.clone(), judge(&machine, disk).refusals)).collect())
 }
 
 /// What `xenolith-status --json` says.

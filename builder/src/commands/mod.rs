@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+pub mod answers;
 pub mod bench;
 pub mod build;
 pub mod flash;

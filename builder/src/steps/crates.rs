@@ -29,6 +29,8 @@ pub const MEMBERS: &[&str] = &[
     "firstboot",
     "image/layout",
     "image/verity",
+    "installer/machine",
+    "installer/probe",
 ];
 /// A program of dom0.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "xenolith-init", step: "crate-init", features: &[] },
     Program { name: "xenolith-status", step: "crate-status", features: &["libxl"] },
     Program { name: "xenolith-firstboot", step: "crate-firstboot", features: &[] },
+    Program { name: "xenolith-probe", step: "crate-probe", features: &[] },
 ];
 /// The init of the test guests: compiled with the rest, not in the image.
 pub const TEST_GUEST: Program =

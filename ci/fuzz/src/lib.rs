@@ -9,6 +9,7 @@
 mod archive;
 mod host;
 mod image;
+mod installer;
 mod mutate;
 mod trust;
 
@@ -72,4 +73,7 @@ targets! {
     url = host, 20000, [];
     gpt = host, 2000, [];
     efi_variables = host, 2000, [];
+    answers = installer, 3000, ["installer/answers/tests/accept", "installer/answers/tests/reject"];
+    answers_xml = installer, 3000, ["installer/answers/tests/xml"];
+    capture = installer, 2000, [];
 }

@@ -5,12 +5,13 @@ use fs_err as fs;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use xenolith_assemble::sparse;
+use xenolith_machine::Refusal;
 use xenolith_vm::{Medium, Vm};
 
 use super::{guests::guests, state};
 use crate::{
     context::{Artefacts, Context, Count},
-    host::{Bench, power_off, ready, status},
+    host::{Bench, disks_not_offered, power_off, ready, status},
 };
 
 /// Files of the Xen tools that must reach dom0 as they were compiled.
@@ -34,6 +35,9 @@ pub fn disk(context: &Context) -> anyhow::Result<Count> {
         says_what_was_built(vm, artefacts)?;
         runs_what_was_compiled(vm, artefacts)?;
         lets_nobody_else_in(vm)?;
+        let disks = disks_not_offered(vm)?;
+        let own = disks.get("vda").is_some_and(|why| why.contains(&Refusal::RunningFrom));
+        ensure!(own, "an installation would take the disk that the host runs from: {disks:?}");
         count += Count::ONE;
         count += guests(vm)?;
         let before = state::leave_a_mark(vm)?;

@@ -5,7 +5,7 @@ use xenolith_vm::{FileServer, Medium, boot_from};
 
 use crate::{
     context::{Context, Count},
-    host::{Bench, ready, status},
+    host::{Bench, disks_not_offered, ready, status},
 };
 
 /// As a CD.
@@ -43,6 +43,10 @@ fn boots(bench: &Bench<'_>, medium: &str) -> anyhow::Result<Count> {
         ensure!(status["xen"].is_object(), "there is no hypervisor below: {status}");
         ensure!(status["boot"]["medium"] == medium, "booted from something else than {medium}: {status}");
         ensure!(status["boot"]["slot"].is_null(), "a medium has no slot: {status}");
+        // There is the seed's stick and, of a USB boot, the medium itself: an installation must have neither.
+        let disks = disks_not_offered(vm)?;
+        ensure!(!disks.is_empty(), "the host does not see the stick");
+        ensure!(disks.values().all(|why| !why.is_empty()), "an installation would take a medium: {disks:?}");
         Ok(Count::ONE)
     })
 }

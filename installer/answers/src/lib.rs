@@ -10,6 +10,7 @@ mod network;
 mod parse;
 mod size;
 mod types;
+mod xml;
 
 pub use check::Problem;
 pub use disk_rule::{DiskRule, NoMatch, Pick, choose};
@@ -17,3 +18,4 @@ pub use network::{Addressing, Bond, BondMode, Network, StaticV4, StaticV6, V4, V
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
 pub use size::{Size, SizeRange};
 pub use types::{Access, Answers, Ending, Finish, Host, Storage, StorageKind, Target};
+pub use xml::{Conversion, Dialect, Fate, Line, convert};

@@ -1,9 +1,10 @@
-//! From bytes to answers: TOML, or JSON with the same types.
+//! From bytes to answers: TOML, JSON with the same types, or the XML of another installer.
 
 use schemars::Schema;
 
 use crate::check::Problem;
 use crate::types::Answers;
+use crate::xml::{Conversion, Dialect, Line, convert};
 
 /// Longer answers are refused before they are parsed.
 pub const MAX_ANSWERS: usize = 256 << 10;
@@ -28,18 +29,21 @@ pub enum AnswersError {
         /// What is wrong there.
         what: String,
     },
+    /// XML of the old installer, with something in it that cannot be done.
+    #[error("{}", listed(.0))]
+    Xml(Vec<Line>),
     /// Of the right types, but nothing that can be done.
     #[error("{}", listed(.0))]
     Problems(Vec<Problem>),
 }
 
-fn listed(problems: &[Problem]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+fn listed(lines: &[impl ToString]) -> String {
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
 
 impl Answers {
-    /// Reads answers; a document that begins with `{` is taken for JSON.
+    /// Reads answers; a document that begins with `{` is taken for JSON, one that begins with `<` for XCP-ng's XML.
     ///
     /// # Errors
     /// [`AnswersError`]; nothing of answers with a mistake is used.
@@ -48,6 +52,11 @@ impl Answers {
             return Err(AnswersError::TooLong);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| AnswersError::NotText)?;
+        if text.trim_start().starts_with('<') {
+            let Conversion { answers, mut report } = convert(bytes, Dialect::default(), Vec::new())?;
+            report.retain(Line::is_refused);
+            return answers.ok_or(AnswersError::Xml(report));
+        }
         let answers: Self = if text.trim_start().starts_with('{') {
             serde_json::from_str(text).map_err(|error| AnswersError::Syntax {
                 line: error.line(),

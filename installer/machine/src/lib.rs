@@ -15,7 +15,7 @@ pub mod lsblk;
 mod machine;
 mod nic;
 
-pub use capture::{Capture, CaptureError, MAX_CAPTURE};
+pub use capture::{Capture, CaptureError, MAX_CAPTURE, PhysicalVolume, RawNic};
 pub use disk::{Bus, Content, Disk, Part, Use};
 pub use judge::{Refusal, Standing, judge};
 pub use machine::{Firmware, Machine, SecureBoot, System};
