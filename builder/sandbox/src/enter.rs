@@ -194,7 +194,11 @@ fn build_root(spec: &Spec) -> Result<(), EnterError> {
 }
 
 fn devices(dev: &Path) -> Result<(), EnterError> {
-    attach(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::empty())?;
+    // Not the usual 1777: in a sticky folder that anybody may write to, the kernel refuses to open for O_CREAT, as shells do for
+    // `> /dev/null`, what belongs to somebody else; and to an ordinary user's namespace the host's devices do (fs/namei.c,
+    // may_create_in_sticky).
+    mount(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
+        .map_err(|source| EnterError::Mount { what: "tmpfs".into(), at: dev.into(), source })?;
     for name in DEVICES {
         bind(&Path::new("/dev").join(name), &dev.join(name), true)?;
     }
