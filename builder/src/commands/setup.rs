@@ -128,11 +128,13 @@ pub fn keys(folder: &Path) -> Result<KeySet, Failure> {
     KeySet::load(folder).class(Class::Trust, format!("cannot use the keys in {}", folder.display()))
 }
 
-/// Names a key set: the fingerprints of its certificates and its update key.
+/// Names a key set by what reaches the results: its owner, the fingerprints of its certificates, its update key, and whether it can
+/// make enrolment files. Where private keys are makes no difference otherwise: they sign alike.
 pub fn keys_id(keys: &KeySet) -> String {
     let certificates =
         [keys.pk(), keys.kek(), keys.db()].map(|identity| identity.certificate().fingerprint().to_string());
-    format!("{} {}", certificates.join(" "), keys.update().public().id())
+    let enrols = if keys.can_enrol() { "enrols" } else { "does not enrol" };
+    format!("{} {} {} {enrols}", keys.owner(), certificates.join(" "), keys.update().public().id())
 }
 
 /// The commit of the checkout, `-dirty` if it differs, `unknown` without git.
@@ -204,4 +206,22 @@ pub fn graph(plan: &steps::Plan, history: &'static str) -> Result<Graph, Failure
     steps::graph(plan, history).map_err(|error| {
         Failure::new(Class::Input, "the recipe cannot be built").because(anyhow::anyhow!(error))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_set_without_the_private_keys_for_enrolment_is_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("keys");
+        let whole = keys_id(&KeySet::init(&folder, &InitOptions::default()).unwrap());
+        assert_eq!(keys_id(&KeySet::load(&folder).unwrap()), whole);
+        fs::write(folder.join("keys.toml"), "format = 1\nkind = \"release\"\n").unwrap();
+        for name in ["pk.key", "kek.key"] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        assert_ne!(keys_id(&KeySet::load(&folder).unwrap()), whole);
+    }
 }

@@ -229,6 +229,11 @@ impl KeySet {
         ])
     }
 
+    /// Whether enrolment files can be made: the private keys of PK and KEK are at hand.
+    pub fn can_enrol(&self) -> bool {
+        [&self.pk, &self.kek].iter().all(|identity| identity.place != Place::Absent)
+    }
+
     /// What may be shown about these keys. No secret is in it.
     pub fn describe(&self) -> Description {
         let certificates = [&self.pk, &self.kek, &self.db].map(|identity| {
