@@ -197,8 +197,7 @@ fn devices(dev: &Path) -> Result<(), EnterError> {
     // Not the usual 1777: in a sticky folder that anybody may write to, the kernel refuses to open for O_CREAT, as shells do for
     // `> /dev/null`, what belongs to somebody else; and to an ordinary user's namespace the host's devices do (fs/namei.c,
     // may_create_in_sticky).
-    mount(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
-        .map_err(|source| EnterError::Mount { what: "tmpfs".into(), at: dev.into(), source })?;
+    attach_with(Some("tmpfs"), dev, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))?;
     for name in DEVICES {
         bind(&Path::new("/dev").join(name), &dev.join(name), true)?;
     }
@@ -213,9 +212,8 @@ fn devices(dev: &Path) -> Result<(), EnterError> {
     fs::create_dir_all(dev.join("shm")).map_err(EnterError::Io)?;
     attach(Some("tmpfs"), &dev.join("shm"), Some("tmpfs"), MsFlags::empty())?;
     fs::create_dir_all(dev.join("pts")).map_err(EnterError::Io)?;
-    let at = dev.join("pts");
-    mount(Some("devpts"), &at, Some("devpts"), MsFlags::empty(), Some("newinstance,ptmxmode=0666,mode=0620"))
-        .map_err(|source| EnterError::Mount { what: "devpts".into(), at, source })?;
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    attach_with(Some("devpts"), &dev.join("pts"), Some("devpts"), MsFlags::empty(), Some(options))?;
     fs::os::unix::fs::symlink("pts/ptmx", dev.join("ptmx")).map_err(EnterError::Io)
 }
 
@@ -243,7 +241,18 @@ fn bind(source: &Path, target: &Path, writable: bool) -> Result<(), EnterError> 
 }
 
 fn attach(what: Option<&str>, at: &Path, kind: Option<&str>, flags: MsFlags) -> Result<(), EnterError> {
-    mount(what, at, kind, flags, None::<&str>).map_err(|source| EnterError::Mount {
+    attach_with(what, at, kind, flags, None)
+}
+
+/// With options of the file system.
+fn attach_with(
+    what: Option<&str>,
+    at: &Path,
+    kind: Option<&str>,
+    flags: MsFlags,
+    options: Option<&str>,
+) -> Result<(), EnterError> {
+    mount(what, at, kind, flags, options).map_err(|source| EnterError::Mount {
         what: what.unwrap_or("nothing new").into(),
         at: at.into(),
         source,

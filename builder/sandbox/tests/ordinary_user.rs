@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     let said = fs_err::read_to_string(&log).unwrap_or_default();
     match ran {
         Ok(()) => assert!(said.contains("good"), "{said}"),
-        Err(error) if said.contains("user namespace") => println!("skipped: {error}\n{said}"),
+        Err(error) if said.contains("user namespace") => {
+            println!("skipped: {error}\n{said}\ntest result: ok. 0 passed; 0 failed; 1 ignored");
+            return ExitCode::SUCCESS;
+        }
         Err(error) => panic!("{error:?}\n{said}"),
     }
     println!("test result: ok. 1 passed; 0 failed; as user {}", nix::unistd::geteuid());

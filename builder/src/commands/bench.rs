@@ -25,7 +25,10 @@ mod report;
 mod stats;
 mod table;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -108,6 +111,14 @@ fn result<'a>(built: &'a Built, step: &str) -> Result<&'a Path, Failure> {
 fn step_failure(what: &str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Failure {
     let what = format!("{what} failed");
     move |error| Failure::new(Class::Failed, what).because(anyhow::anyhow!(error))
+}
+
+/// Ends here if the user wants it.
+fn go_on(stop: &AtomicBool) -> Result<(), Failure> {
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::new(Class::Interrupted, "the measurement was interrupted"));
+    }
+    Ok(())
 }
 
 /// What is going on, for whoever waits.

@@ -74,32 +74,43 @@ pub fn all() -> impl Iterator<Item = &'static Program> {
     PROGRAMS.iter().chain([&TEST_GUEST])
 }
 
-/// The members that a program is made of: its own folder, and those of ours that it depends on.
-///
-/// # Errors
-/// When a manifest cannot be read.
-pub fn members_of(root: &Path, program: &Program) -> Result<Vec<&'static str>, Failed> {
-    let mut packages = BTreeMap::new();
-    for member in MEMBERS {
-        let manifest: toml::Table =
-            toml::from_str(&fs::read_to_string(root.join(member).join("Cargo.toml"))?)?;
-        let name =
-            manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
-        let uses = ["dependencies", "build-dependencies"]
-            .iter()
-            .filter_map(|table| manifest.get(*table)?.as_table());
-        let uses: Vec<String> = uses.flat_map(|table| table.keys().cloned()).collect();
-        packages.insert(name.ok_or("a member without a name")?.to_owned(), (*member, uses));
-    }
-    let (mut found, mut open) = (BTreeSet::new(), vec![program.name.to_owned()]);
-    while let Some(name) = open.pop() {
-        let Some((member, uses)) = packages.get(&name) else { continue };
-        if found.insert(*member) {
-            open.extend(uses.iter().cloned());
+/// What the members' manifests say of each other, by package: the member, and the names of what it depends on.
+pub struct Members(BTreeMap<String, (&'static str, Vec<String>)>);
+
+impl Members {
+    /// Reads the manifests.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read(root: &Path) -> Result<Self, Failed> {
+        let mut packages = BTreeMap::new();
+        for member in MEMBERS {
+            let manifest: toml::Table =
+                toml::from_str(&fs::read_to_string(root.join(member).join("Cargo.toml"))?)?;
+            let name =
+                manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
+            let uses = ["dependencies", "build-dependencies"]
+                .iter()
+                .filter_map(|table| manifest.get(*table)?.as_table());
+            let uses: Vec<String> = uses.flat_map(|table| table.keys().cloned()).collect();
+            packages.insert(name.ok_or("a member without a name")?.to_owned(), (*member, uses));
         }
+        Ok(Self(packages))
     }
-    Ok(found.into_iter().collect())
+
+    /// The members that a program is made of: its own folder, and those of ours that it depends on.
+    pub fn of(&self, program: &Program) -> Vec<&'static str> {
+        let (mut found, mut open) = (BTreeSet::new(), vec![program.name]);
+        while let Some(name) = open.pop() {
+            let Some((member, uses)) = self.0.get(name) else { continue };
+            if found.insert(*member) {
+                open.extend(uses.iter().map(String::as_str));
+            }
+        }
+        found.into_iter().collect()
+    }
 }
+
 /// Xen's libraries in the sandbox.
 const LIBRARIES: &str = "/build/xen/usr/lib/x86_64-linux-gnu";
 
@@ -253,10 +264,15 @@ fn forget_members(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When cargo fails.
-pub fn program(context: &StepContext, root: &Path, program: &Program) -> Result<(), Failed> {
+pub fn program(
+    context: &StepContext,
+    root: &Path,
+    program: &Program,
+    members: &[&str],
+) -> Result<(), Failed> {
     let work = tempfile::tempdir_in(context.scratch())?;
     lay_out(context.input("source"), work.path())?;
-    copy_members(root, work.path(), &members_of(root, program)?)?;
+    copy_members(root, work.path(), members)?;
     copy_tree(&context.input("dependencies").join("target"), &work.path().join("target"), |_| true)?;
     let dev = context.input("xen-tools").join("dev");
     let sandbox = sandbox(context.input("source"), context.input("build-tree"), work.path(), &dev);
@@ -346,13 +362,11 @@ mod tests {
     #[test]
     fn a_program_is_made_of_its_own_folder_and_the_libraries_that_it_uses() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let members = Members::read(root).unwrap();
         let status = all().find(|program| program.name == "xenolith-status").unwrap();
-        assert_eq!(
-            members_of(root, status).unwrap(),
-            ["dom0-rootfs/libxl-sys", "dom0-rootfs/status", "image/layout"]
-        );
+        assert_eq!(members.of(status), ["dom0-rootfs/libxl-sys", "dom0-rootfs/status", "image/layout"]);
         for program in all() {
-            assert!(!members_of(root, program).unwrap().is_empty(), "{program:?} is no member");
+            assert!(!members.of(program).is_empty(), "{program:?} is no member");
         }
     }
 

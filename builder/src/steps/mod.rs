@@ -258,9 +258,11 @@ fn add_crates(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
     graph.add(source)?;
     let mut together = StepSpec::new(StepName::of("crates"), crates::collect)
         .input("revision", Input::value(crates::REVISION));
+    let all_members = crates::Members::read(&plan.root)?;
     for program in crates::all() {
-        let root = plan.root.clone();
-        let run = move |context: &StepContext| crates::program(context, &root, program);
+        let (root, members) = (plan.root.clone(), all_members.of(program));
+        let compiled_of = members.clone();
+        let run = move |context: &StepContext| crates::program(context, &root, program, &compiled_of);
         let mut step = StepSpec::new(StepName::of(program.step), run)
             .input("revision", Input::value(crates::REVISION))
             .input("source", step_input("crates-source"))
@@ -269,7 +271,7 @@ fn add_crates(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .input("xen-tools", step_input("xen-tools"))
             .memory(1000 * MIB)
             .weight(15);
-        for member in crates::members_of(&plan.root, program)? {
+        for member in members {
             let (root, filter) = (plan.root.join(member), TreeFilter::everything().without("tests"));
             step = step.input(format!("member/{member}"), Input::Tree { root, filter });
         }

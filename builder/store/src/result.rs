@@ -263,15 +263,13 @@ impl StepResult {
     /// Compares the record with what is on the disk.
     pub(crate) fn look(&mut self, out: &Path, depth: Depth) -> Finding {
         let many = self.identity == Identity::Key || self.entries > FEW;
-        let finding = match (self.identity, depth) {
-            (Identity::Key | Identity::Content, Depth::Glance) if many => match fs_err::symlink_metadata(out)
-            {
-                Ok(metadata) if metadata.is_dir() => Ok(Finding::Good),
-                Ok(_) => Ok(Finding::Damaged(Damage::Changed { path: "out".to_owned() })),
-                Err(error) => Err(error),
-            },
-            (Identity::Key, _) => self.look_at_tree(out, depth),
-            (Identity::Content, _) => self.look_at_files(out, depth),
+        let finding = if many && depth == Depth::Glance {
+            look_at_folder(out)
+        } else {
+            match self.identity {
+                Identity::Key => self.look_at_tree(out, depth),
+                Identity::Content => self.look_at_files(out, depth),
+            }
         };
         finding.unwrap_or_else(|error| Finding::Damaged(Damage::Unreadable { why: error.to_string() }))
     }
@@ -326,6 +324,12 @@ impl StepResult {
         self.files = Listing::of(&files)?;
         Ok(Finding::Renewed)
     }
+}
+
+fn look_at_folder(out: &Path) -> io::Result<Finding> {
+    let is_folder = fs_err::symlink_metadata(out)?.is_dir();
+    let changed = || Finding::Damaged(Damage::Changed { path: "out".to_owned() });
+    Ok(if is_folder { Finding::Good } else { changed() })
 }
 
 /// Whether the entry is what the record says; `Some(true)` if its stamp had to be renewed for that.

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xenolith_machine::{Bus, Disk, Machine, judge};
+use xenolith_machine::{Bus, Disk, Machine, NO_DISKS, judge};
 
 use crate::size::SizeRange;
 
@@ -231,9 +231,7 @@ fn listed(machine: &Machine) -> Vec<String> {
     });
     let mut lines: Vec<String> = lines.collect();
     if lines.is_empty() {
-        lines.push(
-            "no disk at all; is a driver missing, or RAID mode switched on in the firmware?".to_owned(),
-        );
+        lines.push(NO_DISKS.to_owned());
     }
     lines
 }

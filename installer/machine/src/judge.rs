@@ -25,6 +25,9 @@ impl Standing {
     }
 }
 
+/// What is said of a machine without a single disk.
+pub const NO_DISKS: &str = "no disk at all; is a driver missing, or RAID mode switched on in the firmware?";
+
 /// A reason against a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]

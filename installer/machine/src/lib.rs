@@ -17,6 +17,6 @@ mod nic;
 
 pub use capture::{Capture, CaptureError, MAX_CAPTURE, PhysicalVolume, RawNic};
 pub use disk::{Bus, Content, Disk, Part, Use};
-pub use judge::{Refusal, Standing, judge};
+pub use judge::{NO_DISKS, Refusal, Standing, judge};
 pub use machine::{Firmware, Machine, SecureBoot, System};
 pub use nic::Nic;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use xenolith_machine::{Machine, judge};
+use xenolith_machine::{Machine, NO_DISKS, judge};
 use xenolith_probe::{Installed, capture};
 
 /// Write down what this machine is made of, as a file that an installation can be tried against
@@ -68,9 +68,7 @@ fn disks(machine: &Machine) -> String {
         lines.extend(refusals.iter().map(|refusal| format!("{:<10} {refusal}", "")));
     }
     if lines.is_empty() {
-        lines.push(
-            "no disk at all; is a driver missing, or RAID mode switched on in the firmware?".to_owned(),
-        );
+        lines.push(NO_DISKS.to_owned());
     }
     lines.join("\n")
 }

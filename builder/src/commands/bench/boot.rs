@@ -6,7 +6,6 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -19,7 +18,7 @@ use super::{
     checkout::Checkout,
     child::{Child, Memory},
     erofs::{Codec, KIB},
-    on_two_processors,
+    go_on, on_two_processors,
     stats::{median, megabytes, seconds},
     table::Table,
     tell,
@@ -83,17 +82,13 @@ pub fn run(global: &Global, args: &BenchBootArgs) -> Result<(), Failure> {
     let store = scratch.path().join("store");
     scratch.lend(&project.cache, &store, first.outputs.values())?;
     let stop = building::interrupt_flag()?;
-    let go_on = || match stop.load(Ordering::Relaxed) {
-        true => Err(Failure::new(Class::Interrupted, "the measurement was interrupted")),
-        false => Ok(()),
-    };
 
     let root = &first.plan.recipe.root;
     let recipe = Codec::plain(&root.compression, root.cluster.0);
     let mut rows = Vec::new();
     let mut images: Vec<PathBuf> = Vec::new();
     for codec in codecs(&recipe) {
-        go_on()?;
+        go_on(&stop)?;
         tell(&format!("ISO with {}", codec.name()));
         checkout.set_codec(&codec.algorithm, codec.cluster)?;
         let output = scratch.path().join(format!("out-{}", rows.len()));
@@ -110,7 +105,7 @@ pub fn run(global: &Global, args: &BenchBootArgs) -> Result<(), Failure> {
     tell(&words);
     for run in 1..=args.runs {
         for (row, image) in rows.iter_mut().zip(&images) {
-            go_on()?;
+            go_on(&stop)?;
             let folder = tempfile::Builder::new().prefix("xboot-").tempdir();
             let folder = folder.class(Class::Host, "cannot make a folder")?;
             let mut machine = Machine::new(&tools, folder.path(), vec![Medium::Cd(image.clone())]);
@@ -154,10 +149,9 @@ fn table(rows: &[Row]) -> String {
     };
     let mut table = Table::new(["codec, cluster", "ISO", "to Xen", "Xen to ready", "×"]);
     for row in rows {
-        let name = if row.chosen { format!("**{}**", row.codec.name()) } else { row.codec.name() };
         let ready = median(&row.ready);
         table.row([
-            name,
+            row.codec.heading(row.chosen),
             megabytes(row.bytes),
             median(&row.xen).map(seconds).unwrap_or_default(),
             ready.map(seconds).unwrap_or_default(),

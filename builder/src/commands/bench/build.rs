@@ -2,10 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use fs_err as fs;
@@ -14,7 +11,7 @@ use super::{
     Built, bare, built,
     checkout::{Checkout, Edit},
     child::{Child, Measured, Memory},
-    on_two_processors, peer,
+    go_on, on_two_processors, peer,
     report::{FORMAT, Report, Size},
     result, tell,
 };
@@ -65,7 +62,7 @@ pub fn run(global: &Global, args: &BenchBuildArgs) -> Result<(), Failure> {
         }
     }
     if wanted(Figure::Bare) {
-        bench.go_on()?;
+        go_on(&bench.stop)?;
         report.bare = bare::measure(&first, &bench.folder("bare")?, processors)?;
     }
     if wanted(Figure::NoOp) {
@@ -81,7 +78,7 @@ pub fn run(global: &Global, args: &BenchBuildArgs) -> Result<(), Failure> {
         report.option = bench.edited(Edit::Option, "xen-hypervisor", runs.min(cold_runs.max(1)))?;
     }
     if wanted(Figure::Mkosi) {
-        bench.go_on()?;
+        go_on(&bench.stop)?;
         report.mkosi = peer::measure(&first, &bench.folder("peer")?, cold_runs, runs)?;
     }
     report.judge();
@@ -123,7 +120,7 @@ impl Bench<'_> {
         let store = self.warm_store(Target::All)?;
         let mut seconds = Vec::new();
         for _ in 0..runs {
-            self.go_on()?;
+            go_on(&self.stop)?;
             tell("build with nothing changed");
             let measured = self.child(&store).build(Target::All, Memory::Ignored)?;
             if let Some(step) = measured.steps.keys().next() {
@@ -139,7 +136,7 @@ impl Bench<'_> {
         let store = self.warm_store(Target::Iso)?;
         let mut seconds = Vec::new();
         for run in 1..=runs {
-            self.go_on()?;
+            go_on(&self.stop)?;
             tell(&format!("build of the ISO after an edit: {edit:?}").to_lowercase());
             self.checkout.edit(edit, run)?;
             let measured = self.child(&store).build(Target::Iso, Memory::Ignored)?;
@@ -164,7 +161,7 @@ impl Bench<'_> {
                 store
             }
         };
-        self.go_on()?;
+        go_on(&self.stop)?;
         tell("bringing the copy of the checkout up to date");
         self.child(&store).build(target, Memory::Ignored)?;
         Ok(store)
@@ -178,14 +175,6 @@ impl Bench<'_> {
         let folder = self.scratch.path().join(name);
         fs::create_dir_all(&folder).class(Class::Host, "cannot make a folder to work in")?;
         Ok(folder)
-    }
-
-    /// Ends here if the user wants it.
-    fn go_on(&self) -> Result<(), Failure> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Failure::new(Class::Interrupted, "the measurement was interrupted"));
-        }
-        Ok(())
     }
 }
 

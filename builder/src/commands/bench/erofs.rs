@@ -8,10 +8,7 @@
 //! shows less.
 //! How long a machine takes to boot from an image is what `bench boot` measures.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::atomic::Ordering,
-};
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use nix::sys::{
@@ -25,7 +22,7 @@ use xenolith_sandbox::{Sandbox, Tool};
 use super::{
     Built, bare,
     blocks::{self, Changed},
-    built, on_two_processors, result,
+    built, go_on, on_two_processors, result,
     stats::{megabytes, seconds, share},
     step_failure,
     table::Table,
@@ -87,6 +84,11 @@ impl Codec {
         options
     }
 
+    /// Its name in a table, where the recipe's stands out.
+    pub fn heading(&self, chosen: bool) -> String {
+        if chosen { format!("**{}**", self.name()) } else { self.name() }
+    }
+
     /// For people, and for `--only`.
     pub fn name(&self) -> String {
         let features = self.features.as_ref().map(|features| format!(", {features}")).unwrap_or_default();
@@ -146,9 +148,7 @@ pub fn run(global: &Global, args: &BenchErofsArgs) -> Result<(), Failure> {
     let try_out = TryOut::new(&first, scratch.path())?;
     let mut rows = Vec::new();
     for codec in wanted {
-        if stop.load(Ordering::Relaxed) {
-            return Err(Failure::new(Class::Interrupted, "the measurement was interrupted"));
-        }
+        go_on(&stop)?;
         tell(&codec.name());
         let row = try_out.row(codec, &recipe)?;
         let Row { bytes, made, read, .. } = row;
@@ -285,9 +285,8 @@ fn table(rows: &[Row]) -> String {
         "new blocks",
     ]);
     for row in rows {
-        let name = if row.chosen { format!("**{}**", row.codec.name()) } else { row.codec.name() };
         table.row([
-            name,
+            row.codec.heading(row.chosen),
             megabytes(row.bytes),
             seconds(row.made),
             ratio(row.made, base.made),

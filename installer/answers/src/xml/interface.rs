@@ -1,6 +1,6 @@
 //! The management interface.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use roxmltree::Node;
 
@@ -125,10 +125,7 @@ impl Reader<'_> {
 
 /// The length of a mask's prefix; nothing if its ones are not all in front.
 fn prefix(mask: &str) -> Option<u32> {
-    let bits = match mask.parse().ok()? {
-        IpAddr::V4(mask) => mask.to_bits(),
-        IpAddr::V6(_) => return None,
-    };
+    let bits = mask.parse::<Ipv4Addr>().ok()?.to_bits();
     (bits.leading_ones() == bits.count_ones()).then(|| bits.leading_ones())
 }
 
