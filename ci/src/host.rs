@@ -10,10 +10,8 @@ use std::{
 use anyhow::Context as _;
 use fs_err as fs;
 use serde_json::Value;
-use xenolith_assemble::{
-    esp::{EspContent, EspFile},
-    seed,
-};
+use xenolith_assemble::seed;
+use xenolith_disk::esp::{EspContent, EspFile};
 use xenolith_machine::{Capture, Refusal, judge};
 use xenolith_vm::{Firmware, Machine, Medium, READY, SshKey, Vm, choose};
 

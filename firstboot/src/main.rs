@@ -63,14 +63,16 @@ fn first_boot() -> anyhow::Result<()> {
         println!("this host is claimed: seeds are not looked at");
         return Ok(());
     }
-    let device = Path::new("/dev/disk/by-label").join(SEED_LABEL);
-    if !device.exists() {
-        println!("no volume labelled {SEED_LABEL}: the host stays unclaimed");
-        return Ok(());
-    }
-    let seed = {
+    let (device, left) = (Path::new("/dev/disk/by-label").join(SEED_LABEL), Path::new(STATE).join(SEED_FILE));
+    // What the installer was told goes before what happens to be plugged in.
+    let seed = if left.exists() {
+        read_seed(&left)?
+    } else if device.exists() {
         let volume = Volume::mount(&device)?;
         read_seed(&volume.0.join(SEED_FILE))?
+    } else {
+        println!("no volume labelled {SEED_LABEL}: the host stays unclaimed");
+        return Ok(());
     };
     let plan = plan(&seed);
     describe(&plan);

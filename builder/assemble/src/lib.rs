@@ -1,11 +1,9 @@
-//! Putting bytes together: trees, archives, file systems and disks, without mounts, loop devices or the host's clock.
+//! Putting bytes together: trees, archives and volumes, without mounts, loop devices or the host's clock.
 //!
 //! Everything here is a pure function from inputs to bytes: sorted, with one fixed time ([`EPOCH`]), owners from the
 //! tree's own rules. Nothing depends on who builds, where, when, or with which umask.
 
-pub mod disk;
 pub mod elf;
-pub mod esp;
 pub mod initrd;
 pub mod rootfs;
 pub mod seed;

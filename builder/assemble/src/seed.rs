@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use xenolith_layout::names;
 
-use crate::esp::{self, EspContent, EspFile};
+use xenolith_disk::esp::{self, EspContent, EspFile};
 
 /// FAT serial number of a seed volume.
 const SERIAL: u32 = 0x5845_4e53;

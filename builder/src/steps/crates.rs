@@ -27,8 +27,12 @@ pub const MEMBERS: &[&str] = &[
     "dom0-rootfs/libxl-sys",
     "dom0-rootfs/status",
     "firstboot",
+    "image/disk",
     "image/layout",
     "image/verity",
+    "installer/answers",
+    "installer/engine",
+    "installer/install",
     "installer/machine",
     "installer/probe",
 ];
@@ -49,6 +53,7 @@ pub const PROGRAMS: &[Program] = &[
     Program { name: "xenolith-status", step: "crate-status", features: &["libxl"] },
     Program { name: "xenolith-firstboot", step: "crate-firstboot", features: &[] },
     Program { name: "xenolith-probe", step: "crate-probe", features: &[] },
+    Program { name: "xenolith-install", step: "crate-install", features: &[] },
 ];
 /// The init of the test guests: compiled with the rest, not in the image.
 pub const TEST_GUEST: Program =

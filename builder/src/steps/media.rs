@@ -7,9 +7,9 @@ use std::{
 
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
-use xenolith_assemble::{
+use xenolith_disk::{
     disk,
-    esp::{self, EspContent, EspFile},
+    esp::{self, EspContent, EspFile, loader_conf},
 };
 use xenolith_layout::{
     SectorSize, Seed, Slot, Version,
@@ -36,14 +36,6 @@ const ENROLMENT: &str = "loader/keys/xenolith";
 pub const FRAME: usize = 4 << 20;
 /// The payload type of a signed [`UpdateIndex`].
 pub const UPDATE_INDEX_TYPE: &str = "application/vnd.xenolith.update-index+json";
-
-/// The loader's own settings.
-///
-/// No editor: under Secure Boot nothing outside the signature may change a command line. Keys are enrolled when a
-/// person asks for it in the loader's menu, never by themselves.
-fn loader_conf(timeout: u32) -> String {
-    format!("timeout {timeout}\neditor no\nauto-firmware yes\nbeep no\nsecure-boot-enroll manual\n")
-}
 
 /// Signs loader and boot file, and makes the files that enrol the keys: `boot/*`, `keys/*`.
 ///

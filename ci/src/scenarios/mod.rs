@@ -3,6 +3,7 @@
 mod corruption;
 mod disk;
 mod guests;
+mod install;
 mod media;
 mod secure_boot;
 mod state;
@@ -18,6 +19,11 @@ pub const CHECKS: &[Check] = &[
     ),
     slow("iso-cd", "the ISO boots as a CD", media::cd),
     slow("iso-usb", "the ISO boots as a USB stick", media::usb),
+    slow(
+        "install",
+        "the ISO installs by answers onto an empty disk, which then boots by itself",
+        install::install,
+    ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(

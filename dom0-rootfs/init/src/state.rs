@@ -22,8 +22,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::MsFlags;
 use xenolith_layout::Bytes;
-use xenolith_layout::disk::Role;
-use xenolith_layout::names::STATE_FS_LABEL;
+use xenolith_layout::disk::{Role, STATE_BACKUP_SUPERBLOCK, STATE_FS_OPTIONS};
 
 use crate::blocks::{self, Disk};
 use crate::console::{alarm, note, say};
@@ -38,9 +37,7 @@ pub const STATE: &str = "/run/xenolith/state";
 /// service.
 pub const CLAIMED: &str = "claimed";
 
-/// Where ext4 with blocks of 4 KiB keeps its first backup superblock.
-const BACKUP: Bytes = Bytes::mib(128);
-/// Has e2fsck begin there: 32768 blocks of 4 KiB are [`BACKUP`], and `-b` needs `-B`.
+/// Has e2fsck begin at [`STATE_BACKUP_SUPERBLOCK`]: 32768 blocks of 4 KiB; `-b` needs `-B`.
 const FROM_BACKUP: [&str; 4] = ["-b", "32768", "-B", "4096"];
 /// Less than this between file system and partition is what rounding leaves.
 const WORTH_GROWING: Bytes = Bytes::mib(128);
@@ -198,14 +195,17 @@ fn look(node: &Path) -> Result<Content, InitError> {
     device.read_exact_at(&mut head, 0)?;
     let mut backup = [0; 4096];
     // A short partition has no such place, and a block that cannot be read holds nothing to go by.
-    let backup = if device.read_exact_at(&mut backup, BACKUP.get()).is_ok() { &backup[..] } else { &[] };
+    let backup = if device.read_exact_at(&mut backup, STATE_BACKUP_SUPERBLOCK.get()).is_ok() {
+        &backup[..]
+    } else {
+        &[]
+    };
     Ok(content(&head, backup))
 }
 
-/// Blocks of 4 KiB whatever the length, because [`BACKUP`] counts on it. No discard: it can take minutes.
+/// No discard: it can take minutes.
 fn make(node: &Path) -> Result<(), InitError> {
-    let call = Tool::MkfsExt4.run().args(["-q", "-F", "-b", "4096", "-m", "1", "-E", "nodiscard"]);
-    call.args(["-L", STATE_FS_LABEL]).arg(node).done()?;
+    Tool::MkfsExt4.run().args(STATE_FS_OPTIONS).args(["-E", "nodiscard"]).arg(node).done()?;
     Ok(())
 }
 

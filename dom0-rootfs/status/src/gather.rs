@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xenolith_layout::names::{BOOT_FACTS, EntryName};
+use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
@@ -14,8 +14,6 @@ use crate::verity;
 
 /// The name of the root's dm-verity device, given by the initrd.
 const ROOT_DEVICE: &str = "root";
-/// The GUID of UEFI's own variables (UEFI 2.10 §3.3).
-const EFI_GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
 /// The state of `host`. `asked` is what libxl said, if it was asked; without it sysfs has to do.
 pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
@@ -139,12 +137,12 @@ fn firmware(host: &Host<'_>, notes: &mut Notes) -> Firmware {
         }
         // Firmware that has variables, but not these, cannot do Secure Boot (UEFI 2.10, 3.3: both are then left out).
         let folder = host.root.join("sys/firmware/efi/efivars");
-        let own = folder.join(format!("{name}-{EFI_GLOBAL}"));
+        let own = folder.join(format!("{name}-{EFI_GLOBAL_VARIABLE}"));
         if !own.exists() && fs_err::read_dir(&folder)?.next().is_some() {
             return Ok(Switch::Off);
         }
         // efivarfs puts four bytes of attributes before the value.
-        let bytes = host.bytes(&format!("/sys/firmware/efi/efivars/{name}-{EFI_GLOBAL}"))?;
+        let bytes = host.bytes(&format!("/sys/firmware/efi/efivars/{name}-{EFI_GLOBAL_VARIABLE}"))?;
         match bytes.as_slice() {
             [_, _, _, _, 0] => Ok(Switch::Off),
             [_, _, _, _, 1] => Ok(Switch::On),

@@ -21,9 +21,21 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use uuid::Uuid;
 
+use crate::names::STATE_FS_LABEL;
 use crate::{Bytes, Lba, SectorSize, Sectors, Seed, Slot, TypeGuid};
+
+/// How the state file system is made, by whoever makes it: mkfs.ext4(8) of e2fsprogs 1.47. The label and what follows the place are
+/// the caller's. Blocks have [`STATE_FS_BLOCK`] whatever the length, because [`STATE_BACKUP_SUPERBLOCK`] counts on it.
+pub const STATE_FS_OPTIONS: &[&str] = &["-q", "-F", "-b", "4096", "-m", "1", "-L", STATE_FS_LABEL];
+/// Its blocks.
+pub const STATE_FS_BLOCK: Bytes = Bytes::kib(4);
+/// Where in the state partition ext4 with blocks of 4 KiB keeps its first backup superblock. A host that finds one behind an empty
+/// start takes its state for damaged, so whoever writes a disk anew empties both.
+pub const STATE_BACKUP_SUPERBLOCK: Bytes = Bytes::mib(128);
 
 /// Where partitions begin and end.
 pub const ALIGNMENT: Bytes = Bytes::mib(1);
@@ -121,6 +133,12 @@ impl Role {
     }
 }
 
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
@@ -146,7 +164,7 @@ impl Options {
 }
 
 /// A planned partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Partition {
     /// What it is: number, label and type follow from it.
     pub role: Role,
@@ -181,7 +199,7 @@ impl Partition {
 }
 
 /// A planned partition table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskLayout {
     /// The disk's own GUID.
     pub guid: Uuid,

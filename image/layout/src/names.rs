@@ -43,6 +43,9 @@ pub const KARG_VERSION: &str = "xenolith.version";
 /// Where the initrd says what it booted from.
 pub const BOOT_FACTS: &str = "/run/xenolith/boot.json";
 
+/// The GUID of UEFI's own variables (UEFI 2.10 §3.3), as efivarfs writes it.
+pub const EFI_GLOBAL_VARIABLE: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
 /// How often a new boot entry may fail before the loader goes back to the other slot.
 pub const TRIES: u8 = 3;
 

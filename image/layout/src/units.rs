@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A length in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -142,6 +142,13 @@ impl Lba {
     /// The position in bytes from the start of the disk, unless it does not fit.
     pub fn offset(self, size: SectorSize) -> Option<Bytes> {
         size.bytes().checked_mul(self.0)
+    }
+}
+
+/// As its number of bytes.
+impl Serialize for SectorSize {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bytes().serialize(serializer)
     }
 }
 

@@ -1,14 +1,18 @@
 //! The installation engine: from what a machine is and what somebody wants to a list of steps.
 //!
 //! ```text
-//!   Machine + Answers + Image ──[`plan`]──▶ Plan ──(execute)──▶ events
+//!   Machine + Answers + Image ──[`plan`]──▶ Plan ──[`execute`]──▶ events
 //!                      pure                 printed, hashed, compared
 //! ```
 //! **No step touches a disk that was not chosen, and nothing is written before the one confirmation.** Both are properties of the
 //! list, and are tested for any machine and any answers.
 
+mod execute;
 mod found;
 mod plan;
 
+pub use execute::{
+    Devices, Event, ExecuteError, FileDevices, Journal, JournalError, Source, StepError, execute,
+};
 pub use found::{Installation, Product, found};
-pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, plan};
+pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, Target, plan};

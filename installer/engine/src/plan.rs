@@ -1,11 +1,10 @@
 //! What an installation will do, decided before any of it is done.
 //!
 //! ```text
-//!   Confirm ─▶ for each disk: Clear, AddPartitions ─▶ image on each disk, read back ─▶ ESP on each disk
-//!           ─▶ [MakeMirror] MakeState ─▶ [MakeStorage] ─▶ WriteSettings ─▶ for each disk: Activate, BootEntry
+//!   Confirm ─▶ for each disk: Clear ─▶ image on each disk, read back ─▶ ESP on each disk
+//!           ─▶ [MakeMirror] MakeState ─▶ [MakeStorage] ─▶ for each disk: Activate
 //! ```
-//! `Clear` takes the start of the disk away and `Activate` writes it, so at no moment between them does the disk boot. Partitions
-//! are told to the kernel only until then. On two disks the slots are plain copies, as each is proven by verity wherever it lies;
+//! `Clear` takes the start of the disk away and `Activate` writes it, so at no moment between them does the disk boot. On two disks the slots are plain copies, as each is proven by verity wherever it lies;
 //! only state and storage, which change, are mirrored.
 
 use std::collections::BTreeSet;
@@ -65,23 +64,26 @@ pub struct Erased {
     pub holds: String,
 }
 
+/// A disk that the system goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Which.
+    pub disk: DiskId,
+    /// Its partition table to be.
+    pub layout: DiskLayout,
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
     /// Somebody, or the answers, says yes to the list of disks that are erased.
     Confirm,
-    /// The start and the end of the disk and all marks of file systems, arrays and volume groups on it go.
+    /// The start and the end of the disk, and of every partition to be, are emptied: no mark of a partition table, file system,
+    /// array or volume group stays where it would be looked for.
     Clear {
         /// Which.
         disk: DiskId,
-    },
-    /// The kernel is told of the partitions; the disk itself does not have them yet.
-    AddPartitions {
-        /// Which.
-        disk: DiskId,
-        /// The partitions, by label: first byte and length.
-        partitions: Vec<(&'static str, Bytes, Bytes)>,
     },
     /// Root image and verity tree are written into slot A.
     WriteImage {
@@ -105,7 +107,7 @@ pub enum Step {
         /// The partition's label.
         partition: &'static str,
     },
-    /// The file system for state.
+    /// The file system for state, with name, network, access and the rest of the answers in it for the first start.
     MakeState {
         /// Which.
         disks: Vec<DiskId>,
@@ -119,18 +121,9 @@ pub enum Step {
         /// Whole disks.
         disks: Vec<DiskId>,
     },
-    /// Name, network, access and the rest of the answers go to the state partition.
-    WriteSettings {
-        /// Which.
-        disks: Vec<DiskId>,
-    },
-    /// The partition table: its copy at the end, then the start of the disk. From here on it boots.
+    /// The partition table: its copy at the end, then the start of the disk. From here on it boots: firmware starts the loader at
+    /// the fallback path of a disk's ESP.
     Activate {
-        /// Which.
-        disk: DiskId,
-    },
-    /// The firmware learns of the disk's loader.
-    BootEntry {
         /// Which.
         disk: DiskId,
     },
@@ -140,15 +133,12 @@ impl Step {
     /// The disks that it writes to.
     pub fn disks(&self) -> Vec<&DiskId> {
         match self {
-            Self::Confirm | Self::BootEntry { .. } | Self::VerifyImage { .. } => Vec::new(),
+            Self::Confirm | Self::VerifyImage { .. } => Vec::new(),
             Self::Clear { disk }
-            | Self::AddPartitions { disk, .. }
             | Self::WriteImage { disk }
             | Self::MakeEsp { disk }
             | Self::Activate { disk } => vec![disk],
-            Self::MakeMirror { disks, .. } | Self::MakeState { disks } | Self::WriteSettings { disks } => {
-                disks.iter().collect()
-            }
+            Self::MakeMirror { disks, .. } | Self::MakeState { disks } => disks.iter().collect(),
             Self::MakeStorage { rest_of, disks, .. } => rest_of.iter().chain(disks).collect(),
         }
     }
@@ -163,6 +153,8 @@ pub struct Plan {
     pub image: Image,
     /// What goes.
     pub erases: Vec<Erased>,
+    /// Where the system goes, and how these disks will be laid out.
+    pub targets: Vec<Target>,
     /// What is done, in this order.
     pub steps: Vec<Step>,
 }
@@ -259,13 +251,9 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
         .collect();
     let ids: Vec<DiskId> = erases.iter().map(|erased| erased.disk.clone()).collect();
     let (target_ids, storage_ids) = ids.split_at(targets.len());
-    let each = |step: fn(DiskId) -> Step| target_ids.iter().cloned().map(step);
 
     let mut steps = vec![Step::Confirm];
     steps.extend(ids.iter().map(|disk| Step::Clear { disk: disk.clone() }));
-    for (disk, layout) in target_ids.iter().zip(&layouts) {
-        steps.push(Step::AddPartitions { disk: disk.clone(), partitions: places(layout) });
-    }
     for disk in target_ids {
         steps.push(Step::WriteImage { disk: disk.clone() });
         steps.push(Step::VerifyImage { disk: disk.clone() });
@@ -283,10 +271,9 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
         let (rest_of, disks) = (target_ids.to_vec(), storage_ids.to_vec());
         steps.push(Step::MakeStorage { kind, rest_of, disks });
     }
-    steps.push(Step::WriteSettings { disks: target_ids.to_vec() });
-    steps.extend(each(|disk| Step::Activate { disk }));
-    steps.extend(each(|disk| Step::BootEntry { disk }));
-    Ok(Plan { format: FORMAT, image: image.clone(), erases, steps })
+    steps.extend(target_ids.iter().map(|disk| Step::Activate { disk: disk.clone() }));
+    let targets = target_ids.iter().cloned().zip(layouts).map(|(disk, layout)| Target { disk, layout });
+    Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: targets.collect(), steps })
 }
 
 fn fits(image: &Image) -> Result<(), PlanError> {
@@ -345,12 +332,6 @@ fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskL
         state_max = state_max.min(alone.length(state));
     }
     targets.iter().enumerate().map(|(number, disk)| layout(disk, number, state_max)).collect()
-}
-
-fn places(layout: &DiskLayout) -> Vec<(&'static str, Bytes, Bytes)> {
-    let place = |partition| (layout.offset(partition), layout.length(partition));
-    let placed = layout.partitions.iter().map(|partition| (partition.label(), place(partition)));
-    placed.map(|(label, (first, length))| (label, first, length)).collect()
 }
 
 /// What is on a disk, in words.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use xenolith_answers::{Answers, DiskRule, Size, SizeRange};
-use xenolith_installer::{Image, Plan, Step, plan};
+use xenolith_installer::{Image, Plan, Step, Target, plan};
 use xenolith_layout::disk::Role;
 use xenolith_layout::{Bytes, RootHash, Seed};
 use xenolith_machine::lsblk::{Answer, Device};
@@ -206,14 +206,14 @@ proptest! {
     fn partitions_lie_on_their_disk_and_state_is_as_large_on_both((machine, answers) in case()) {
         let Some(plan) = planned(&machine, &answers) else { return Ok(()) };
         let mut states = BTreeSet::new();
-        for step in &plan.steps {
-            let Step::AddPartitions { disk, partitions } = step else { continue };
+        for Target { disk, layout } in &plan.targets {
             let mut end = Bytes::ZERO;
-            for (label, first, length) in partitions {
-                prop_assert!(*first >= end, "{label} overlaps");
-                end = first.checked_add(*length).unwrap();
-                if *label == Role::State.label() {
-                    states.insert(*length);
+            for partition in &layout.partitions {
+                let (first, length) = (layout.offset(partition), layout.length(partition));
+                prop_assert!(first >= end, "{} overlaps", partition.label());
+                end = first.checked_add(length).unwrap();
+                if partition.role == Role::State {
+                    states.insert(length);
                 }
             }
             prop_assert!(end < disk.size);

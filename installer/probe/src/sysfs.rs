@@ -7,14 +7,14 @@ use std::{
 };
 
 use fs_err as fs;
+use xenolith_layout::names::EFI_GLOBAL_VARIABLE;
 use xenolith_machine::RawNic;
 
 /// Folders below `/dev/disk` whose links a rule may name.
 const LINKS: &[&str] = &["by-id", "by-path"];
 /// Files of `/sys/class/dmi/id` that say which machine it is.
 const DMI: &[&str] = &["sys_vendor", "product_name", "product_serial", "product_uuid"];
-/// UEFI's own variables (UEFI 2.10 §3.3), and those of them that say what Secure Boot does.
-const EFI_GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
+/// Those of UEFI's own variables that say what Secure Boot does.
 const EFI_VARIABLES: &[&str] = &["SecureBoot", "SetupMode"];
 /// In efivarfs four bytes of attributes come before the data.
 const EFI_DATA: usize = 4;
@@ -71,7 +71,7 @@ pub(crate) fn dmi(root: &Path) -> BTreeMap<String, String> {
 
 pub(crate) fn efi_variables(root: &Path) -> BTreeMap<String, u8> {
     let variable = |name: &&str| {
-        let path = root.join("sys/firmware/efi/efivars").join(format!("{name}-{EFI_GLOBAL}"));
+        let path = root.join("sys/firmware/efi/efivars").join(format!("{name}-{EFI_GLOBAL_VARIABLE}"));
         Some(((*name).to_owned(), *fs::read(path).ok()?.get(EFI_DATA)?))
     };
     EFI_VARIABLES.iter().filter_map(variable).collect()

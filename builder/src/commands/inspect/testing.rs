@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use xenolith_assemble::{
+use xenolith_bootfile::{Block, Section, XenConfig};
+use xenolith_disk::{
     disk,
     esp::{self, EspContent, EspFile},
 };
-use xenolith_bootfile::{Block, Section, XenConfig};
 use xenolith_layout::{
     Bytes, RootHash, SectorSize, Seed, Slot,
     disk::{Options, Role, minimum, plan},

@@ -44,6 +44,14 @@ impl TimeProvider for ImageTime {
 
 static IMAGE_TIME: ImageTime = ImageTime;
 
+/// The text of `loader/loader.conf`, the loader's own settings. `timeout` is how many seconds its menu waits for a key.
+///
+/// No editor: under Secure Boot nothing outside the signature may change a command line. Keys are enrolled when a
+/// person asks for it in the loader's menu, never by themselves.
+pub fn loader_conf(timeout: u32) -> String {
+    format!("timeout {timeout}\neditor no\nauto-firmware yes\nbeep no\nsecure-boot-enroll manual\n")
+}
+
 /// The size of an ESP that just holds these files, in whole MiB.
 ///
 /// # Errors

@@ -1,0 +1,172 @@
+//! Carries a plan out: the only place of an installation that writes to disks.
+//!
+//! ```text
+//!   Plan (approved by its hash) ──▶ for each step: journal "begun" ─▶ write ─▶ flush ─▶ journal "done"
+//!   Source (root image, verity tree, files of the ESP) ──┘                      └─▶ events
+//! ```
+//! Disks are written at the offsets of their layout, whether or not the kernel knows of partitions there. **Until `Activate` there is
+//! no partition table, neither at the start of a disk nor at its end**, so an installation that is cut short leaves a disk that does
+//! not boot at all; `Activate` writes the table's copy, flushes, and writes the start of the disk last. Every step can be done again
+//! from its beginning: a run that failed goes on with the step that failed, and after a power cut a new one starts over.
+
+mod device;
+mod journal;
+mod steps;
+
+use std::{io, path::PathBuf};
+
+use serde::Serialize;
+use xenolith_disk::{disk::DiskError, esp::EspFile};
+use xenolith_layout::Bytes;
+use xenolith_verity::VerityError;
+
+pub use device::{Devices, FileDevices};
+pub use journal::{Journal, JournalError};
+
+use crate::plan::{DiskId, Plan, Step};
+
+/// What is written.
+pub struct Source {
+    /// The root image: a file or a block device.
+    pub root: PathBuf,
+    /// Its verity tree.
+    pub verity: PathBuf,
+    /// The files of the ESP.
+    pub esp: Vec<EspFile>,
+    /// What the state partition holds from the beginning.
+    pub state: PathBuf,
+    /// A folder for the few megabytes that are put together before they are written.
+    pub scratch: PathBuf,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A step has begun.
+    Began {
+        /// Its number, from 0.
+        step: usize,
+    },
+    /// Bytes of it are done.
+    Progress {
+        /// Its number.
+        step: usize,
+        /// So many.
+        done: Bytes,
+        /// Of so many.
+        total: Bytes,
+    },
+    /// It is done, and on the disk.
+    Done {
+        /// Its number.
+        step: usize,
+    },
+    /// It was done by the run before.
+    Skipped {
+        /// Its number.
+        step: usize,
+    },
+}
+
+/// Why an installation stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// Somebody approved another plan.
+    #[error("what was approved is not this plan; nothing was written")]
+    NotApproved,
+    /// The journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A step failed.
+    #[error("step {number} of {steps} failed: {what}")]
+    Step {
+        /// Its number, from 1.
+        number: usize,
+        /// How many there are.
+        steps: usize,
+        /// What it does.
+        what: String,
+        /// Why.
+        #[source]
+        source: StepError,
+    },
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A disk or a file could not be read or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The partition table could not be made.
+    #[error(transparent)]
+    Table(#[from] DiskError),
+    /// What was read back is not what was to be written.
+    #[error("what the disk gives back is not what was written to it")]
+    ReadBack(#[source] VerityError),
+    /// The source is not of the length that the plan says.
+    #[error("{what} has {found}, and the plan says {planned}")]
+    Length {
+        /// Which file.
+        what: &'static str,
+        /// What it has.
+        found: Bytes,
+        /// What the plan says.
+        planned: Bytes,
+    },
+    /// A step that this program cannot do yet.
+    #[error("this is not implemented yet")]
+    NotYet,
+}
+
+/// Carries out what is left of a plan. `approved` is the hash of the plan that somebody said yes to.
+///
+/// # Errors
+/// [`ExecuteError`]; the journal knows what was done, and a second call goes on from there.
+pub fn execute<D: Devices>(
+    plan: &Plan,
+    approved: &str,
+    source: &Source,
+    devices: &D,
+    journal: &mut Journal,
+    tell: &mut dyn FnMut(Event),
+) -> Result<(), ExecuteError> {
+    if plan.hash() != approved || journal.plan() != approved {
+        return Err(ExecuteError::NotApproved);
+    }
+    for (step, what) in plan.steps.iter().enumerate() {
+        if journal.is_done(step) {
+            tell(Event::Skipped { step });
+            continue;
+        }
+        tell(Event::Began { step });
+        let mut progress = |done, total| tell(Event::Progress { step, done, total });
+        steps::Work { plan, source, devices, progress: &mut progress }.run(what).map_err(|source| {
+            ExecuteError::Step { number: step + 1, steps: plan.steps.len(), what: what.to_string(), source }
+        })?;
+        journal.done(step)?;
+        tell(Event::Done { step });
+    }
+    Ok(())
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names =
+            |disks: &[DiskId]| disks.iter().map(|disk| disk.path.as_str()).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Confirm => f.write_str("make sure that somebody has agreed"),
+            Self::Clear { disk } => write!(f, "clear {}", disk.path),
+            Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
+            Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
+            Self::MakeEsp { disk } => write!(f, "write the boot files to {}", disk.path),
+            Self::MakeMirror { disks, partition } => write!(f, "mirror {partition} on {}", names(disks)),
+            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
+            Self::MakeStorage { rest_of, disks, .. } => {
+                write!(f, "make the storage repository on {}", names(&[&rest_of[..], &disks[..]].concat()))
+            }
+            Self::Activate { disk } => write!(f, "write the partition table of {}", disk.path),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What this system was started from, as far as an installation copies it.
+
+use std::{
+    io::{Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use fs_err as fs;
+use gpt::GptConfig;
+use serde::Deserialize;
+use xenolith_disk::esp::{EspContent, EspFile, loader_conf};
+use xenolith_installer::Image;
+use xenolith_layout::{
+    Bytes, RootHash, VERITY_BLOCK, Version,
+    disk::Role,
+    names::{self, BOOT_FACTS, EntryName, TRIES},
+};
+use xenolith_verity::{Superblock, TreeShape};
+
+/// GPT on a hybrid medium counts in these, whatever the drive does.
+const SECTOR: u64 = 512;
+/// An ESP of ours has fewer files, and all of them together are smaller.
+const MAX_FILES: usize = 64;
+const MAX_BYTES: u64 = 512 << 20;
+/// How long the menu of an installed host's loader waits for a key, in seconds.
+const MENU_SECONDS: u32 = 3;
+
+/// What of `boot.json` is needed here.
+#[derive(Deserialize)]
+struct BootFacts {
+    medium: String,
+    disk: Option<PathBuf>,
+    data_device: PathBuf,
+    hash_device: PathBuf,
+    root_hash: RootHash,
+    version: Version,
+}
+
+/// The running medium.
+pub struct Medium {
+    /// The image on it.
+    pub image: Image,
+    /// Where the root image can be read.
+    pub root: PathBuf,
+    /// Where its verity tree can be read.
+    pub verity: PathBuf,
+    /// The disk that it is.
+    disk: PathBuf,
+}
+
+impl Medium {
+    /// The medium that this host was started from.
+    ///
+    /// # Errors
+    /// When it was started from something that cannot be installed from.
+    pub fn running() -> anyhow::Result<Self> {
+        let facts: BootFacts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
+        let disk = match facts.medium.as_str() {
+            "iso" | "memory" => facts.disk.context("the boot facts name no medium")?,
+            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
+            _ => {
+                bail!("this host was started over the network; installing from there is not implemented yet")
+            }
+        };
+        let mut head = [0; Superblock::LEN];
+        fs::File::open(&facts.hash_device)?.read_exact(&mut head)?;
+        let blocks = Superblock::read(&head).context("the verity tree of the running system")?.data_blocks;
+        let root = VERITY_BLOCK.checked_mul(blocks).context("the root image has no length")?;
+        let image = Image {
+            version: facts.version,
+            root_hash: facts.root_hash,
+            root,
+            verity: TreeShape::of(blocks).len(),
+        };
+        Ok(Self { image, root: facts.data_device, verity: facts.hash_device, disk })
+    }
+
+    /// The files of an installed host's ESP: those of the medium, with a boot entry whose starts are counted and a menu that waits
+    /// a moment.
+    ///
+    /// # Errors
+    /// When the medium has no ESP of ours.
+    pub fn esp(&self) -> anyhow::Result<Vec<EspFile>> {
+        let (first, length) = esp_place(&self.disk)?;
+        let part =
+            fscommon::StreamSlice::new(fs::File::open(&self.disk)?.into_parts().0, first, first + length)?;
+        let volume = fatfs::FileSystem::new(fscommon::BufStream::new(part), fatfs::FsOptions::new())
+            .context("the medium's ESP cannot be read")?;
+        let mut found = Vec::new();
+        collect(&volume.root_dir(), "", &mut found)?;
+        let entry = EntryName::offered(self.image.version.clone(), TRIES);
+        let (mut files, mut entries) = (Vec::new(), 0);
+        for file in found {
+            if file.path == names::ESP_LOADER_CONF {
+                continue;
+            }
+            let is_entry = file.path.strip_prefix(names::ESP_ENTRIES).is_some();
+            entries += usize::from(is_entry);
+            let path = if is_entry { format!("{}/{entry}", names::ESP_ENTRIES) } else { file.path };
+            files.push(EspFile { path, content: file.content });
+        }
+        ensure!(entries == 1, "the medium's ESP has {entries} boot files instead of one");
+        let text = loader_conf(MENU_SECONDS).into_bytes();
+        files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
+        Ok(files)
+    }
+}
+
+/// First byte and length of the ESP on a medium.
+fn esp_place(disk: &Path) -> anyhow::Result<(u64, u64)> {
+    let file = fs::File::open(disk)?.into_parts().0;
+    let table = GptConfig::new()
+        .writable(false)
+        .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
+        .open_from_device(file)
+        .with_context(|| format!("{} has no partition table", disk.display()))?;
+    let esp_type = Role::Esp.type_guid().uuid();
+    let is_esp =
+        |part: &&gpt::partition::Partition| part.part_type_guid.guid.as_bytes() == esp_type.as_bytes();
+    let esp = table.partitions().values().find(is_esp);
+    let esp = esp.with_context(|| format!("{} has no EFI system partition", disk.display()))?;
+    let sectors = esp.last_lba.checked_sub(esp.first_lba).and_then(|sectors| sectors.checked_add(1));
+    let place =
+        sectors.and_then(|sectors| Some((esp.first_lba.checked_mul(SECTOR)?, sectors.checked_mul(SECTOR)?)));
+    place.context("the EFI system partition lies nowhere")
+}
+
+fn collect<D: fatfs::ReadWriteSeek>(
+    folder: &fatfs::Dir<'_, D>,
+    above: &str,
+    found: &mut Vec<EspFile>,
+) -> anyhow::Result<()> {
+    for entry in folder.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == "." || name == ".." {
+            continue;
+        }
+        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
+        ensure!(
+            found.len() < MAX_FILES && path.len() < 256,
+            "the medium's ESP is not ours: it has too many files"
+        );
+        if entry.is_dir() {
+            collect(&entry.to_dir(), &path, found)?;
+            continue;
+        }
+        ensure!(entry.len() <= MAX_BYTES, "the medium's ESP is not ours: {path} is too large");
+        let mut bytes = Vec::new();
+        let mut file = entry.to_file();
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        found.push(EspFile { path, content: EspContent::Bytes(bytes) });
+    }
+    Ok(())
+}
+
+/// How much an installation copies.
+pub fn copied(image: &Image) -> Bytes {
+    image.root + image.verity
+}
