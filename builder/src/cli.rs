@@ -84,6 +84,8 @@ pub enum AnswersCommand {
     },
     /// Say which disks of a captured machine the rules choose
     Match(MatchArgs),
+    /// Say what an installation would do to a captured machine
+    Plan(PlanArgs),
     /// Turn an XML answer file of XCP-ng or XenServer into answers.toml, and report what became of every tag
     Convert(ConvertArgs),
     /// Print the JSON Schema of the answers
@@ -95,6 +97,18 @@ pub struct MatchArgs {
     /// The captured machine
     #[arg(long, value_name = "FILE")]
     pub machine: PathBuf,
+    /// The answers
+    pub file: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// The captured machine
+    #[arg(long, value_name = "FILE")]
+    pub machine: PathBuf,
+    /// The ISO to install; default: the newest in out/
+    #[arg(long, value_name = "FILE")]
+    pub iso: Option<PathBuf>,
     /// The answers
     pub file: PathBuf,
 }

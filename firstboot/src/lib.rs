@@ -1,24 +1,34 @@
-//! First boot: what a volume labelled `XENOLITH` says, applied once.
-//!
-//! **A host takes its seed at most once, and only before it belongs to anybody.** The marker [`CLAIMED`] on the state
-//! partition says that it does; the initrd turns it into `first_boot` in `boot.json`. The marker is written last, after
-//! everything else is on disk, so a power cut anywhere means that the next boot does it all again. Every step may be
-//! repeated: it writes whole files, by rename.
+//! First boot: makes of an image the host that somebody wants.
 //!
 //! ```text
-//!   boot.json says first_boot? ──no──▶ nothing to do
-//!          │ yes
-//!   /dev/disk/by-label/XENOLITH? ──no──▶ stay unclaimed: the seed may come at a later boot
-//!          │ yes
-//!   mount read-only ─▶ seed.toml ─▶ parse (all or nothing) ─▶ hostname, keys ─▶ sync ─▶ claimed ─▶ sync
+//!   state/settings.toml? ──yes──────────────────────────────────────────┐
+//!          │ no                                                          ▼
+//!   claimed, or no volume labelled XENOLITH? ─▶ nothing to do       for each task that is not done:
+//!          │                                                          decide ─▶ changes ─▶ host
+//!   seed.toml ─▶ parse (all or nothing) ─▶ state/settings.toml ──▶         └─▶ state/firstboot.json
+//!                                                                        ▼
+//!                                                                   state/claimed
 //! ```
-//! A seed that is wrong changes nothing, fails the unit, and leaves the host unclaimed. On installation media the state
-//! is in RAM, so each boot is a first one.
+//! **A host takes its settings at most once, and only before it belongs to anybody.** From a volume they come if `boot.json` says that
+//! this is a first boot; an installation leaves them in the state beforehand. Settings with a mistake change nothing, fail the unit, and
+//! leave the host unclaimed.
 //!
-//! What a seed may say is data, never a program: a host name and keys.
+//! **No task waits for another one, and none is done twice.** A task that fails says why, in the journal and in `xenolith-status`, and is
+//! tried again at the next boot; what was done stays as it is, so that what somebody changes later is not set back. Every change may be
+//! repeated: it writes whole files, by rename. A power cut anywhere leaves a task done or undone, never half of the journal.
+//!
+//! On media the state is in RAM, so each boot is a first one. What settings may say is data, never a program.
 
-mod apply;
-mod seed;
+mod change;
+mod decide;
+mod journal;
+mod network;
+mod partly;
+mod run;
+mod task;
 
-pub use apply::{ApplyError, CLAIMED, Paths, Plan, Step, execute, plan};
-pub use seed::{BadSeed, HostName, MAX_SEED, Seed, SshKey};
+pub use change::{Change, Reload, System, ThisHost};
+pub use decide::{Decision, Facts, decide};
+pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
+pub use run::{Paths, RunError, run};
+pub use task::Task;

@@ -1,106 +1,192 @@
-//! `xenolith-firstboot`: looks for a seed and applies it, once. Run by `xenolith-firstboot.service`.
+//! `xenolith-firstboot`: makes of an image the host that its settings ask for. Run at every boot by `xenolith-firstboot.service`.
 
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
-use xenolith_firstboot::{MAX_SEED, Paths, Plan, Seed, Step, execute, plan};
-use xenolith_layout::names::{BOOT_FACTS, SEED_FILE, SEED_LABEL};
+use xenolith_firstboot::{
+    Decision, Facts, Journal, Outcome, Paths, System as _, Task, ThisHost, decide, run,
+};
+use xenolith_layout::names::{
+    BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
+};
+use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
 
-const STATE: &str = "/run/xenolith/state";
 const MOUNT_POINT: &str = "/run/xenolith/seed";
 /// File systems that a seed may lie on, with options. ext4's journal is not replayed: nothing is written there.
 const FILE_SYSTEMS: &[(&str, &str)] = &[("vfat", ""), ("iso9660", ""), ("ext4", "noload")];
+/// How long devices may take to be seen, in seconds: minutes on a slow machine under load.
+const SETTLE: &str = "--timeout=600";
 
-/// Apply the seed of a volume labelled XENOLITH at first boot
+/// Make of this image the host that its settings ask for
 ///
-/// Exit codes: 0 done or nothing to do, 2 usage, 3 the seed was refused, 7 a device or file failed.
+/// Settings come from an installation, or from a volume labelled XENOLITH at the first boot. Each thing that they ask for is done
+/// once; what failed is tried again at every boot.
+///
+/// Exit codes: 0 done or nothing to do, 2 usage, 3 the settings were refused, 5 something failed and is tried again, 7 a device or file
+/// failed.
 #[derive(Debug, Parser)]
 #[command(name = "xenolith-firstboot", version)]
 struct Args {
-    /// Say what a seed would change, and change nothing
-    #[arg(long, value_name = "SEED.TOML")]
-    check: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do what is not done yet
+    Run,
+    /// Do some of it again, or all that failed
+    Retry {
+        /// host-name, ssh-keys, root-password, network, time-zone, time-servers or keyboard
+        tasks: Vec<Task>,
+    },
+    /// Say what settings would change on this host, and change nothing
+    Check {
+        /// A seed.toml
+        file: PathBuf,
+    },
+    /// Show what was done, and what was not and why
+    Status {
+        /// As JSON (the field "schema" counts its form)
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let done = match args.check {
-        Some(file) => check(&file),
-        None => first_boot(),
+    let done = match Args::parse().command {
+        Command::Run => first_boot(&[]),
+        Command::Retry { tasks } => first_boot(&tasks),
+        Command::Check { file } => check(&file),
+        Command::Status { json } => status(json),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
-            let refused = error.downcast_ref::<xenolith_firstboot::BadSeed>().is_some();
+            let refused = error.chain().any(|cause| cause.downcast_ref::<SettingsError>().is_some());
             ExitCode::from(if refused { 3 } else { 7 })
         }
     }
 }
 
-fn check(file: &Path) -> anyhow::Result<()> {
-    describe(&plan(&read_seed(file)?));
-    Ok(())
+fn check(file: &Path) -> anyhow::Result<ExitCode> {
+    let (settings, _) = read_settings(file)?;
+    let facts = Facts::of(Path::new("/"))?;
+    let mut good = true;
+    for task in Task::ALL {
+        match decide(task, &settings, &facts) {
+            Decision::NotAsked => {}
+            Decision::Do(changes) => {
+                say(&format!("{task}:"));
+                changes.iter().for_each(|change| say(&format!("  {change}")));
+            }
+            Decision::NotAvailable(why) => say(&format!("{task}: not available: {why}")),
+            Decision::Cannot(why) => {
+                good = false;
+                say(&format!("{task}: cannot be done: {why}"));
+            }
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
-fn first_boot() -> anyhow::Result<()> {
+fn status(json: bool) -> anyhow::Result<ExitCode> {
+    let journal = Journal::read(&Path::new(STATE_MOUNT).join(STATE_FIRSTBOOT))?;
+    if json {
+        say(journal.text().trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if journal.tasks.is_empty() {
+        say("nothing was asked for");
+    }
+    for (task, entry) in &journal.tasks {
+        let why = entry.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let word = match entry.outcome {
+            Outcome::Done => "done",
+            Outcome::Failed => "FAILED",
+            Outcome::NotAvailable => "not available",
+        };
+        say(&format!("{:<14}{word}{why}", task.name()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does what is not done, and `again` even if it is.
+fn first_boot(again: &[Task]) -> anyhow::Result<ExitCode> {
+    let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
+    let left = paths.state.join(STATE_SETTINGS);
+    let settings = if left.exists() {
+        read_settings(&left)?.0
+    } else {
+        let Some((settings, text)) = seed()? else { return Ok(ExitCode::SUCCESS) };
+        // From here on this host has its settings: no other volume is looked at.
+        ThisHost.write(&left, 0o600, &text)?;
+        settings
+    };
+    let journal_path = paths.state.join(STATE_FIRSTBOOT);
+    let mut journal = Journal::read(&journal_path).unwrap_or_else(|error| {
+        eprintln!("warning: everything is done again: {error}");
+        Journal::default()
+    });
+    for task in again {
+        journal.tasks.remove(task);
+    }
+    let facts = Facts::of(&paths.root)?;
+    run(&settings, &facts, &paths, &mut journal, &mut ThisHost, &mut say)?;
+    Ok(if journal.failed().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(5) })
+}
+
+/// The settings on a volume that is plugged in, if this host may still take them.
+fn seed() -> anyhow::Result<Option<(Settings, String)>> {
     /// The one fact of `boot.json` that matters here.
     #[derive(Deserialize)]
-    struct Facts {
+    struct BootFacts {
         first_boot: bool,
     }
-    let facts: Facts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
+    let facts: BootFacts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
     if !facts.first_boot {
-        println!("this host is claimed: seeds are not looked at");
-        return Ok(());
+        say("this host is claimed: seeds are not looked at");
+        return Ok(None);
     }
-    let (device, left) = (Path::new("/dev/disk/by-label").join(SEED_LABEL), Path::new(STATE).join(SEED_FILE));
-    // What the installer was told goes before what happens to be plugged in.
-    let seed = if left.exists() {
-        read_seed(&left)?
-    } else if device.exists() {
-        let volume = Volume::mount(&device)?;
-        read_seed(&volume.0.join(SEED_FILE))?
-    } else {
-        println!("no volume labelled {SEED_LABEL}: the host stays unclaimed");
-        return Ok(());
-    };
-    let plan = plan(&seed);
-    describe(&plan);
-    let paths = Paths { root: "/".into(), state: STATE.into() };
-    execute(&plan, &paths, &mut |name| nix::unistd::sethostname(name.as_str()).map_err(io::Error::from))
+    // Whether a volume is there can only be said when all devices have been seen.
+    duct::cmd!("/usr/bin/udevadm", "settle", SETTLE).unchecked().run()?;
+    let device = Path::new("/dev/disk/by-label").join(SEED_LABEL);
+    if !device.exists() {
+        say(&format!("no volume labelled {SEED_LABEL}: the host stays unclaimed"));
+        return Ok(None);
+    }
+    let volume = Volume::mount(&device)?;
+    read_settings(&volume.0.join(SEED_FILE))
         .context("the seed was not applied, the host stays unclaimed")
+        .map(Some)
 }
 
-/// Reads a seed that is a plain file of bounded length.
-fn read_seed(path: &Path) -> anyhow::Result<Seed> {
+/// Reads settings that are a plain file of bounded length.
+fn read_settings(path: &Path) -> anyhow::Result<(Settings, String)> {
     let file = fs::OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)?;
     anyhow::ensure!(file.metadata()?.is_file(), "{} is not a file", path.display());
     let mut bytes = Vec::new();
-    file.take(MAX_SEED.get() + 1).read_to_end(&mut bytes)?;
-    Ok(Seed::parse(&bytes)?)
+    file.take(MAX_SETTINGS as u64 + 1).read_to_end(&mut bytes)?;
+    let settings = Settings::parse(&bytes).with_context(|| format!("{} is refused", path.display()))?;
+    Ok((settings, String::from_utf8(bytes)?))
 }
 
-fn describe(plan: &Plan) {
-    for step in &plan.0 {
-        match step {
-            Step::Write { path, text, .. } => println!("/{path}: {} line(s)", text.lines().count()),
-            Step::SetHostName(name) => println!("host name: {name}"),
-            Step::Claim => println!("the host is claimed"),
-        }
-    }
+/// Whoever reads along may have seen enough.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// A volume that is mounted, read-only, as long as this is kept.
@@ -129,5 +215,16 @@ impl Drop for Volume {
     fn drop(&mut self) {
         // A failure leaves a read-only mount in this unit's own namespace, which ends with it.
         let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{io, path::Path};
 
-use xenolith_layout::names;
-
 use xenolith_disk::esp::{self, EspContent, EspFile};
+use xenolith_layout::names;
+use xenolith_settings::{Access, Host, Network, Settings, VERSION};
 
 /// FAT serial number of a seed volume.
 const SERIAL: u32 = 0x5845_4e53;
@@ -14,10 +14,10 @@ const SERIAL: u32 = 0x5845_4e53;
 /// # Errors
 /// When `image` cannot be written or one of `more` cannot be read.
 pub fn volume(image: &Path, ssh_keys: &[String], more: Vec<EspFile>) -> io::Result<()> {
-    let keys = toml::Value::from(ssh_keys.to_vec());
-    let seed = toml::Table::from_iter([("ssh_authorized_keys".to_owned(), keys)]);
-    let seed =
-        EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(seed.to_string().into_bytes()) };
+    let access = Access { ssh_keys: ssh_keys.to_vec(), ..Access::default() };
+    let settings = Settings { version: VERSION, host: Host::default(), network: Network::default(), access };
+    let text = toml::to_string(&settings).expect("settings are made of what TOML can hold");
+    let seed = EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(text.into_bytes()) };
     let files: Vec<EspFile> = std::iter::once(seed).chain(more).collect();
     let size = esp::smallest_size(&files)?;
     esp::write(image, size, names::SEED_LABEL, SERIAL, &files)

@@ -1,5 +1,7 @@
 //! `xenolith answers`: answer files looked at before a machine meets them.
 
+mod plan;
+
 use std::{fmt::Write as _, path::Path};
 
 use fs_err as fs;
@@ -20,6 +22,7 @@ pub fn run(global: &Global, args: &AnswersArgs) -> Result<(), Failure> {
     match &args.command {
         AnswersCommand::Validate { files } => validate(files),
         AnswersCommand::Match(args) => match_machine(global, args),
+        AnswersCommand::Plan(args) => plan::run(global, args),
         AnswersCommand::Convert(args) => convert_file(global, args),
         AnswersCommand::Schema => print_json(&schema()),
     }
@@ -49,6 +52,12 @@ fn read(file: &Path) -> Result<Answers, Failure> {
     Answers::parse(&bytes).class(Class::Input, format!("{} would be refused", file.display()))
 }
 
+fn captured(file: &Path) -> Result<Machine, Failure> {
+    let bytes = fs::read(file).class(Class::Input, "cannot read the captured machine")?;
+    let capture = Capture::parse(&bytes);
+    Ok(Machine::of(&capture.class(Class::Input, format!("{} is no captured machine", file.display()))?))
+}
+
 /// What `answers match --json` prints.
 #[derive(Serialize)]
 struct Matches<'a> {
@@ -64,10 +73,7 @@ struct Match<'a> {
 
 fn match_machine(global: &Global, args: &MatchArgs) -> Result<(), Failure> {
     let answers = read(&args.file)?;
-    let bytes = fs::read(&args.machine).class(Class::Input, "cannot read the captured machine")?;
-    let capture = Capture::parse(&bytes)
-        .class(Class::Input, format!("{} is no captured machine", args.machine.display()))?;
-    let machine = Machine::of(&capture);
+    let machine = captured(&args.machine)?;
     let (target, storage) = (&answers.target.disks, &answers.storage.disks);
     let rules: Vec<DiskRule> = target.iter().chain(storage).cloned().collect();
     let chosen = choose(&machine, &rules).class(Class::Input, "the machine would not be installed")?;

@@ -35,6 +35,8 @@ pub const MEMBERS: &[&str] = &[
     "installer/install",
     "installer/machine",
     "installer/probe",
+    "installer/settings",
+    "installer/tui",
 ];
 /// A program of dom0.
 #[derive(Clone, Copy, Debug)]

@@ -60,6 +60,8 @@ pub struct Machine {
     pub memory: u32,
     /// Virtual processors.
     pub cpus: u32,
+    /// Whether it has a network interface.
+    pub network: bool,
     /// This port of 127.0.0.1 leads to the machine's port 22.
     pub ssh_port: Option<u16>,
     /// What the network's DHCP server names as boot file.
@@ -73,7 +75,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with the media given, 3 GiB, two processors, no network ports, events on the serial line.
+    /// A machine with the media given, 3 GiB, two processors, a network without ports, events on the serial line.
     pub fn new(tools: &Path, run: &Path, media: Vec<Medium>) -> Self {
         Self {
             tools: tools.into(),
@@ -83,6 +85,7 @@ impl Machine {
             media,
             memory: 3072,
             cpus: 2,
+            network: true,
             ssh_port: None,
             boot_url: None,
             serial: Serial::Events,
@@ -128,16 +131,9 @@ impl Machine {
                 add(&[&word]);
             }
         }
-        let mut network = "user,id=net0".to_owned();
-        match self.ssh_port {
-            Some(port) => network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22")),
-            None => network.push_str(",restrict=on"),
+        for word in self.network_args() {
+            add(&[&word]);
         }
-        if let Some(url) = &self.boot_url {
-            network.push_str(&format!(",bootfile={url}"));
-        }
-        add(&["-netdev", &network]);
-        add(&["-device", "virtio-net-pci,netdev=net0,romfile="]);
         match self.serial {
             Serial::Events => {
                 let chardev = format!(
@@ -158,6 +154,21 @@ impl Machine {
             add(&["-no-reboot"]);
         }
         args
+    }
+
+    fn network_args(&self) -> Vec<String> {
+        if !self.network {
+            return vec!["-nic".into(), "none".into()];
+        }
+        let mut network = "user,id=net0".to_owned();
+        match self.ssh_port {
+            Some(port) => network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22")),
+            None => network.push_str(",restrict=on"),
+        }
+        if let Some(url) = &self.boot_url {
+            network.push_str(&format!(",bootfile={url}"));
+        }
+        vec!["-netdev".into(), network, "-device".into(), "virtio-net-pci,netdev=net0,romfile=".into()]
     }
 }
 

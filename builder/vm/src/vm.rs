@@ -1,7 +1,7 @@
 //! A machine that runs.
 
 use std::{
-    io::{self, BufReader, Read, Write},
+    io::{self, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -18,6 +18,8 @@ use crate::{Machine, Serial, qmp::Qmp};
 pub enum Event {
     /// A line on the first serial port, without control sequences.
     Line(String),
+    /// What came over the first serial port, as it came, after the lines that it has ended.
+    Bytes(Vec<u8>),
     /// QEMU says that something happened: `SHUTDOWN`, `RESET`, …
     Qmp {
         /// The event's name.
@@ -82,6 +84,10 @@ pub enum VmError {
     },
 }
 
+/// The terminal on the serial line: what one has that does not know how large the other end is.
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 80;
+
 /// A running machine. Dropping it ends it.
 pub struct Vm {
     pub(crate) machine: Machine,
@@ -90,6 +96,7 @@ pub struct Vm {
     qmp: Qmp,
     serial: UnixStream,
     lines: Vec<String>,
+    terminal: vt100::Parser,
     _command: Command,
 }
 
@@ -135,7 +142,8 @@ impl Machine {
         let qmp = watch.connect("qmp.sock", &handle, &log)?;
         let qmp = Qmp::start(qmp, sender).map_err(io("talk to QEMU"))?;
         let machine = self.clone();
-        Ok(Vm { machine, handle, events, qmp, serial, lines: Vec::new(), _command: command })
+        let terminal = vt100::Parser::new(ROWS, COLUMNS, 0);
+        Ok(Vm { machine, handle, events, qmp, serial, lines: Vec::new(), terminal, _command: command })
     }
 }
 
@@ -155,8 +163,10 @@ impl Vm {
             let left = end.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
                 Ok(event) => {
-                    if let Event::Line(line) = &event {
-                        self.lines.push(line.clone());
+                    match &event {
+                        Event::Line(line) => self.lines.push(line.clone()),
+                        Event::Bytes(bytes) => self.terminal.process(bytes),
+                        _ => {}
                     }
                     if let Some(found) = wanted(&event) {
                         return Ok(found);
@@ -188,6 +198,23 @@ impl Vm {
             Event::Line(line) if line.contains(text) => Some(line.clone()),
             _ => None,
         })
+    }
+
+    /// Waits until a terminal of 80×24 on the serial line shows `text`, and gives all that it shows.
+    ///
+    /// # Errors
+    /// As [`Vm::until`].
+    pub fn shows(&mut self, text: &str, deadline: Duration) -> Result<String, VmError> {
+        let end = Instant::now() + deadline;
+        loop {
+            let shown = self.terminal.screen().contents();
+            if shown.contains(text) {
+                return Ok(shown);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            let what = format!("{text:?} on the serial terminal, which shows:\n{shown}\n");
+            self.until(&what, left, |event| matches!(event, Event::Bytes(_)).then_some(()))?;
+        }
     }
 
     /// Every serial line seen so far.
@@ -263,21 +290,26 @@ impl Drop for Vm {
 }
 
 /// Splits the serial stream into lines and drops terminal control sequences, so that tests see text.
-fn read_serial(stream: UnixStream, events: &Sender<Event>) {
+fn read_serial(mut stream: UnixStream, events: &Sender<Event>) {
     /// Longer runs without a line end are cut, so that a guest cannot fill our memory.
     const LONGEST: usize = 4096;
     let mut line = String::new();
     let mut escape = Escape::Text;
-    for byte in BufReader::new(stream).bytes() {
-        let Ok(byte) = byte else { break };
-        let Some(shown) = escape.next(byte) else { continue };
-        if shown == b'\n' || line.len() >= LONGEST {
-            let full = std::mem::take(&mut line);
-            if !full.is_empty() && events.send(Event::Line(full)).is_err() {
-                return;
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        for byte in &buffer[..count] {
+            let Some(shown) = escape.next(*byte) else { continue };
+            if shown == b'\n' || line.len() >= LONGEST {
+                let full = std::mem::take(&mut line);
+                if !full.is_empty() && events.send(Event::Line(full)).is_err() {
+                    return;
+                }
+            } else if shown == b'\t' || !shown.is_ascii_control() {
+                line.push(char::from(shown));
             }
-        } else if shown == b'\t' || !shown.is_ascii_control() {
-            line.push(char::from(shown));
+        }
+        if events.send(Event::Bytes(buffer[..count].to_vec())).is_err() {
+            return;
         }
     }
     if !line.is_empty() {

@@ -5,18 +5,22 @@ use std::str::from_utf8;
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
-use xenolith_firstboot::Seed;
 use xenolith_init::blocks::{Disk, DiskKind, Partition};
 use xenolith_init::guids::Guids;
 use xenolith_init::net::{dhcp as messages, http, url::Base};
 use xenolith_init::uevent::Uevent;
 use xenolith_layout::Bytes;
+use xenolith_settings::Settings;
 
 /// A volume's seed.toml.
 pub fn seed(data: &[u8]) {
-    if let Err(error) = Seed::parse(data) {
-        // Shown on a console that anybody may look at; no line of the seed is repeated in full.
-        assert!(error.to_string().len() < 1000);
+    match Settings::parse(data) {
+        Ok(settings) => {
+            let written = serde_json::to_vec(&settings).expect("settings are made of what JSON can hold");
+            assert_eq!(Settings::parse(&written), Ok(settings));
+        }
+        // Shown on a console that anybody may look at: long only if there is much to say.
+        Err(error) => assert!(error.to_string().len() < 20_000),
     }
 }
 

@@ -65,7 +65,7 @@ targets! {
     signatures = trust, 1500, [];
     dsse = trust, 4000, [];
     pkcs11_uri = trust, 20000, [];
-    seed = host, 5000, ["firstboot/tests/seeds/accept", "firstboot/tests/seeds/reject"];
+    seed = host, 5000, ["installer/settings/tests/seeds/accept", "installer/settings/tests/seeds/reject"];
     cmdline = host, 20000, [];
     uevent = host, 20000, [];
     dhcp = host, 20000, [];

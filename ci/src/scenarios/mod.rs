@@ -24,6 +24,11 @@ pub const CHECKS: &[Check] = &[
         "the ISO installs by answers onto an empty disk, which then boots by itself",
         install::install,
     ),
+    rare(
+        "install-screens",
+        "somebody installs with keys on a serial line, and logs in there with the password",
+        install::screens,
+    ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(

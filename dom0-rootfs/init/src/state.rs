@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::MsFlags;
 use xenolith_layout::Bytes;
 use xenolith_layout::disk::{Role, STATE_BACKUP_SUPERBLOCK, STATE_FS_OPTIONS};
+use xenolith_layout::names::STATE_CLAIMED;
 
 use crate::blocks::{self, Disk};
 use crate::console::{alarm, note, say};
@@ -32,10 +33,7 @@ use crate::mounts::{mount_new, unmount};
 use crate::needs::Tool;
 
 /// Where the state is mounted; it moves along with `/run`.
-pub const STATE: &str = "/run/xenolith/state";
-/// Its presence in the state says that a seed was handled or that none is wanted. Written by the first-boot
-/// service.
-pub const CLAIMED: &str = "claimed";
+pub use xenolith_layout::names::STATE_MOUNT as STATE;
 
 /// Has e2fsck begin at [`STATE_BACKUP_SUPERBLOCK`]: 32768 blocks of 4 KiB; `-b` needs `-B`.
 const FROM_BACKUP: [&str; 4] = ["-b", "32768", "-B", "4096"];
@@ -143,7 +141,7 @@ pub fn mount(disk: Option<&str>, sys: &Path) -> Result<State, InitError> {
 /// claimed long ago, so a seed must not take it over: that counts as claimed.
 pub fn is_first_boot(state: &State, at: &Path) -> bool {
     match state {
-        State::Partition(_) | State::Memory => !at.join(CLAIMED).exists(),
+        State::Partition(_) | State::Memory => !at.join(STATE_CLAIMED).exists(),
         State::Damaged(_) => false,
     }
 }
@@ -286,7 +284,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert!(is_first_boot(&State::Memory, state.path()));
         assert!(!is_first_boot(&State::Damaged(String::new()), state.path()), "nobody knows, so no seed");
-        fs_err::write(state.path().join(CLAIMED), "").unwrap();
+        fs_err::write(state.path().join(STATE_CLAIMED), "").unwrap();
         assert!(!is_first_boot(&State::Partition("/dev/vda7".into()), state.path()));
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName};
+use xenolith_firstboot::{Journal, JournalError};
+use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, STATE_FIRSTBOOT, STATE_MOUNT};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
@@ -28,6 +29,7 @@ pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
         xen: xen(host, asked, &mut notes),
         services: notes.keep("required units", services(host)).unwrap_or_default(),
         failed_units: notes.keep("failed units", failed_units(host)),
+        firstboot: notes.keep("first boot", firstboot(host)),
         health: Health::default(),
         unread: Vec::new(),
     };
@@ -55,6 +57,12 @@ impl Notes {
 
 fn boot_facts(host: &Host<'_>) -> anyhow::Result<BootFacts> {
     Ok(serde_json::from_slice(&host.bytes(BOOT_FACTS)?)?)
+}
+
+/// Nothing was asked for as long as there is no file.
+fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
+    let state = host.root.join(STATE_MOUNT.trim_start_matches('/'));
+    Journal::read(&state.join(STATE_FIRSTBOOT))
 }
 
 fn boot(facts: BootFacts) -> Boot {

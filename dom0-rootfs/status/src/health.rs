@@ -4,6 +4,8 @@
 //! what a wrong image would break, and what the host is useless or unsafe without, is a problem. The rest is a
 //! **warning**: a disk that smartd complains about is no reason to roll back.
 
+use xenolith_firstboot::Journal;
+
 use crate::report::{Health, Report, Verity};
 
 /// Units without which a host is of no use, or not safe.
@@ -68,6 +70,9 @@ fn warnings(report: &Report) -> Vec<String> {
     if report.failed_units.is_none() {
         warnings.push("which units failed is not known".to_owned());
     }
+    for (task, why) in report.firstboot.iter().flat_map(Journal::failed) {
+        warnings.push(format!("{task} was not set up: {why}"));
+    }
     if let (Some(said), Some(boot)) = (&report.image.version, &report.boot)
         && boot.entry.as_ref().is_some_and(|entry| !entry.contains(said.as_str()))
     {
@@ -109,6 +114,7 @@ mod tests {
                 .map(|unit| Service { unit: (*unit).into(), state: "active".into() })
                 .collect(),
             failed_units: Some(vec![]),
+            firstboot: Some(Journal::default()),
             health: Health::default(),
             unread: vec![],
         }

@@ -28,4 +28,4 @@ pub use host::{Host, Installed, Programs, Recorded, Tool, ToolError};
 pub use report::{
     Boot, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity, Xen,
 };
-pub use text::{Address, console, ready, text};
+pub use text::{Address, Doors, OnEnter, console, on_enter, ready, text};

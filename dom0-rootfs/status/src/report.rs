@@ -2,6 +2,7 @@
 //! meaning or a removal counts [`SCHEMA`] up.
 
 use serde::{Deserialize, Serialize};
+use xenolith_firstboot::Journal;
 use xenolith_layout::{RootHash, Slot};
 
 use crate::boot::Medium;
@@ -28,6 +29,9 @@ pub struct Report {
     pub services: Vec<Service>,
     /// Units that failed, required or not; absent if nobody could say.
     pub failed_units: Option<Vec<String>>,
+    /// What became of each thing that the host's settings asked for; absent if it cannot be read.
+    #[serde(default)]
+    pub firstboot: Option<Journal>,
     /// Fit to stay?
     pub health: Health,
     /// What could not be read, and why.

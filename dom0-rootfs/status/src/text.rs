@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use xenolith_firstboot::{Journal, Outcome};
+
+use crate::boot::Medium;
 use crate::report::{Report, Switch, Verity, Xen};
 
 /// An address of this host.
@@ -24,22 +27,58 @@ pub fn text(report: &Report) -> String {
     out
 }
 
+/// What opens this host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// root has a key for SSH.
+    pub ssh: bool,
+    /// root has a password.
+    pub password: bool,
+}
+
+/// What Enter does on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnEnter {
+    /// Nothing.
+    Nothing,
+    /// It asks for root's password.
+    Login,
+    /// It starts the installer.
+    Install,
+}
+
+/// A medium installs, whoever is there; a host lets in who has the password.
+pub fn on_enter(report: &Report, doors: Doors) -> OnEnter {
+    match report.boot.as_ref().map(|boot| boot.medium) {
+        Some(Medium::Iso | Medium::Memory) => OnEnter::Install,
+        _ if doors.password => OnEnter::Login,
+        _ => OnEnter::Nothing,
+    }
+}
+
 /// The screen in place of a login prompt. No colours and no clearing: whoever shows it decides.
-pub fn console(report: &Report, host_name: &str, addresses: &[Address], ssh: bool) -> String {
+pub fn console(report: &Report, host_name: &str, addresses: &[Address], doors: Doors) -> String {
     let mut out = format!("\n{} on {host_name}\n\n", title(report));
     rows(report, &mut out);
     let shown: Vec<String> = addresses.iter().map(|a| format!("{} ({})", a.ip, a.interface)).collect();
     row(&mut out, "addresses", &if shown.is_empty() { "none yet".to_owned() } else { shown.join(", ") });
     out.push('\n');
-    match (ssh, addresses.first()) {
+    let here = on_enter(report, doors);
+    out.push_str(match here {
+        OnEnter::Install => "Press Enter to install Xenolith on this machine.\n",
+        OnEnter::Login => "Press Enter to log in as root.\n",
+        OnEnter::Nothing => "Nobody logs in here: root has no password.\n",
+    });
+    match (doors.ssh, addresses.first()) {
         (true, Some(address)) => {
-            let _ = writeln!(out, "Nobody logs in here. With a key: ssh root@{}", address.ip);
+            let _ = writeln!(out, "With a key: ssh root@{}", address.ip);
         }
-        (true, None) => out.push_str("Nobody logs in here. SSH waits for an address.\n"),
-        (false, _) => out.push_str(
-            "Nobody logs in here, and SSH is off: no key was given at first boot.\n\
+        (true, None) => out.push_str("SSH waits for an address.\n"),
+        (false, _) if here == OnEnter::Nothing => out.push_str(
+            "SSH is off, too: no key was given at first boot.\n\
              A volume labelled XENOLITH with a seed.toml brings one.\n",
         ),
+        (false, _) => out.push_str("SSH is off: it takes keys only, and none was given.\n"),
     }
     out
 }
@@ -111,6 +150,23 @@ fn boot_rows(report: &Report, out: &mut String) {
         row(out, "boot entry", &format!("{entry}{tries}"));
     }
     row(out, "state", &boot.state);
+    if let Some(journal) = report.firstboot.as_ref().filter(|journal| !journal.tasks.is_empty()) {
+        row(out, "first boot", &firstboot(journal));
+    }
+}
+
+/// `5 of 6 done; network failed`. Why, the warnings say.
+fn firstboot(journal: &Journal) -> String {
+    let done = journal.tasks.keys().filter(|task| journal.is_done(**task)).count();
+    let mut text = format!("{done} of {} done", journal.tasks.len());
+    for (task, entry) in &journal.tasks {
+        match entry.outcome {
+            Outcome::Done => {}
+            Outcome::Failed => drop(write!(text, "; {task} failed")),
+            Outcome::NotAvailable => drop(write!(text, "; {task} not available")),
+        }
+    }
+    text
 }
 
 fn xen_rows(xen: &Xen, out: &mut String) {

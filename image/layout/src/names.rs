@@ -20,6 +20,15 @@ pub const SEED_LABEL: &str = "XENOLITH";
 /// The file in a volume labelled [`SEED_LABEL`] that configures the first boot.
 pub const SEED_FILE: &str = "seed.toml";
 
+/// Where the state is mounted.
+pub const STATE_MOUNT: &str = "/run/xenolith/state";
+/// What the host was told, by a seed or by its installation. In the state.
+pub const STATE_SETTINGS: &str = "settings.toml";
+/// What first boot has made of it. In the state.
+pub const STATE_FIRSTBOOT: &str = "firstboot.json";
+/// The marker that says that this host belongs to somebody. In the state.
+pub const STATE_CLAIMED: &str = "claimed";
+
 /// The file system label of the ESP (FAT: at most 11 characters, upper case).
 pub const ESP_FS_LABEL: &str = "XENO_ESP";
 /// The file system label of the state partition (ext4: at most 16 bytes).

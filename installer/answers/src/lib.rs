@@ -6,16 +6,15 @@
 
 mod check;
 mod disk_rule;
-mod network;
 mod parse;
+mod password;
 mod size;
 mod types;
 mod xml;
 
-pub use check::Problem;
 pub use disk_rule::{DiskRule, NoMatch, Pick, choose};
-pub use network::{Addressing, Bond, BondMode, Network, StaticV4, StaticV6, V4, V6};
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
+pub use password::hash_password;
 pub use size::{Size, SizeRange};
-pub use types::{Access, Answers, Ending, Finish, Host, Storage, StorageKind, Target};
+pub use types::{Answers, Ending, Finish, Storage, StorageKind, Target};
 pub use xml::{Conversion, Dialect, Fate, Line, convert};

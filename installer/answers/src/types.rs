@@ -2,9 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xenolith_settings::{Access, Host, Network};
 
 use crate::disk_rule::DiskRule;
-use crate::network::Network;
 use crate::size::Size;
 
 /// Everything that an installation is told.
@@ -67,40 +67,6 @@ pub enum StorageKind {
     Lvm,
     /// Files on ext4.
     Ext,
-}
-
-/// What the host is called, and its clock.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Host {
-    /// Its name. `{serial}`, `{uuid}` and `{mac}` stand for the machine's own, so that one file serves many. Left out: what DHCP says,
-    /// else `xenolith-` and the end of the management interface's MAC address.
-    #[serde(default)]
-    pub name: Option<String>,
-    /// Its time zone, such as `Europe/Vienna`. Left out: UTC.
-    #[serde(default)]
-    pub time_zone: Option<String>,
-    /// The keyboard of its console, such as `de`. Left out: `us`.
-    #[serde(default)]
-    pub keyboard: Option<String>,
-    /// Servers of time. Left out: what DHCP says, else the distribution's pool.
-    #[serde(default)]
-    pub time_servers: Vec<String>,
-    /// Servers of names. Left out: what DHCP says.
-    #[serde(default)]
-    pub name_servers: Vec<String>,
-}
-
-/// Who may come in. One of the two has to be there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Access {
-    /// root's password as crypt(5) hashes it: `$y$…` or `$6$…`, from `mkpasswd`. Never the password.
-    #[serde(default)]
-    pub root_password_hash: Option<String>,
-    /// Public keys for SSH as root, one line each. With none SSH stays off.
-    #[serde(default)]
-    pub ssh_keys: Vec<String>,
 }
 
 /// What happens at the end.

@@ -11,8 +11,8 @@ mod reader;
 use std::fmt;
 
 use serde::Serialize;
+use xenolith_settings::{BadDocument, Problem};
 
-use crate::check::Problem;
 use crate::parse::{AnswersError, MAX_ANSWERS};
 use crate::types::{Answers, StorageKind};
 use reader::Reader;
@@ -106,16 +106,14 @@ impl Line {
 /// [`AnswersError`] if it is no XML at all. What it says that cannot be done is in the report.
 pub fn convert(bytes: &[u8], dialect: Dialect, ssh_keys: Vec<String>) -> Result<Conversion, AnswersError> {
     if bytes.len() > MAX_ANSWERS {
-        return Err(AnswersError::TooLong);
+        return Err(BadDocument::TooLong(MAX_ANSWERS).into());
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| AnswersError::NotText)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| BadDocument::NotText)?;
     let options = roxmltree::ParsingOptions { nodes_limit: MAX_NODES, ..Default::default() };
     // The parser's words quote the file, and passwords may stand in it.
-    let document =
-        roxmltree::Document::parse_with_options(text, options).map_err(|error| AnswersError::Syntax {
-            line: error.pos().row as usize,
-            what: "this is not well-formed XML".to_owned(),
-        })?;
+    let document = roxmltree::Document::parse_with_options(text, options).map_err(|error| {
+        BadDocument::Syntax { line: error.pos().row as usize, what: "this is not well-formed XML".to_owned() }
+    })?;
     let (answers, mut report) = Reader::new(&document, dialect, ssh_keys).read();
     if !report.iter().any(Line::is_refused) {
         report.extend(answers.problems().into_iter().map(lacking));

@@ -10,9 +10,10 @@
 mod execute;
 mod found;
 mod plan;
+mod text;
 
 pub use execute::{
     Devices, Event, ExecuteError, FileDevices, Journal, JournalError, Source, StepError, execute,
 };
 pub use found::{Installation, Product, found};
-pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, Target, plan};
+pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, Target, holds, plan};

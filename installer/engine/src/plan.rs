@@ -334,8 +334,8 @@ fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskL
     targets.iter().enumerate().map(|(number, disk)| layout(disk, number, state_max)).collect()
 }
 
-/// What is on a disk, in words.
-fn holds(disk: &Disk) -> String {
+/// What is on a disk, in words; empty if nothing was found.
+pub fn holds(disk: &Disk) -> String {
     if let Some(installation) = found(disk) {
         return installation.to_string();
     }

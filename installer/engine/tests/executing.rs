@@ -147,7 +147,7 @@ fn planned(image: &Image) -> Plan {
     ] } });
     let machine = Machine::of(&Capture::parse(capture.to_string().as_bytes()).unwrap());
     let answers = "version = 1\n[target]\ndisks = [{ serial = \"S1\" }]\nerase = true\n[network]\n[access]\n\
-        ssh_keys = [\"ssh-ed25519 AAAA test\"]\n";
+        ssh_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a\"]\n";
     let answers = Answers::parse(answers.as_bytes()).unwrap();
     plan(&machine, &answers, image, Seed::new([3; 32])).unwrap()
 }

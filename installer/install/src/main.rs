@@ -1,10 +1,12 @@
-//! `xenolith-install`: installs the running medium by answers.
+//! `xenolith-install`: installs the running medium, by screens or by answers.
 
 mod medium;
+mod screens;
+mod session;
 mod settings;
 
 use std::{
-    io::{self, IsTerminal as _, Read as _, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -13,37 +15,34 @@ use anyhow::Context as _;
 use clap::Parser;
 use fs_err as fs;
 use xenolith_answers::{Answers, Ending};
-use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
-use xenolith_layout::{Seed, names::SEED_FILE};
-use xenolith_machine::Machine;
-use xenolith_probe::{Installed, capture};
+use xenolith_installer::{Event, Plan};
 
-use medium::Medium;
+use session::{Coded as _, Failed, Session};
 
-/// Where what was done is written down, and what is put together before it is written to a disk.
-const RUN: &str = "/run/xenolith/install";
-
-/// Install the running medium on a disk, by answers
+/// Install the running medium on a disk
 ///
-/// Everything is decided first, and printed. Nothing is written before the disks that will be erased were confirmed: by typing, or
-/// with --yes. The partition table comes last: what is cut short does not boot. A run that failed goes on where it was when it is
-/// started again with the same answers.
+/// Without answers it asks, screen by screen. Everything is decided first, and shown. Nothing is written before the disks that will be
+/// erased were confirmed: on the screens, by typing, or with --yes. The partition table comes last: what is cut short does not boot.
+/// A run that failed goes on where it was when it is started again with the same answers.
 ///
 /// Exit codes: 0 done, 2 usage, 3 the answers are refused, 4 this host cannot be installed from, 7 a device failed, 9 not confirmed.
 #[derive(Debug, Parser)]
 #[command(name = "xenolith-install", version)]
 struct Args {
-    /// The answers: TOML, JSON or XCP-ng's XML
+    /// The answers: TOML, JSON or XCP-ng's XML. Left out: they are asked for
     #[arg(long, value_name = "FILE")]
-    answers: PathBuf,
+    answers: Option<PathBuf>,
     /// Print the plan and do nothing
-    #[arg(long, short = 'n')]
+    #[arg(long, short = 'n', requires = "answers")]
     dry_run: bool,
+    /// Plan for the machine that xenolith-probe has captured in this file instead of this one
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    machine: Option<PathBuf>,
     /// Do not ask: whoever wrote the answers has agreed to them
-    #[arg(long)]
+    #[arg(long, requires = "answers")]
     yes: bool,
     /// Print the plan and what happens as JSON, one object a line
-    #[arg(long)]
+    #[arg(long, requires = "answers")]
     json: bool,
 }
 
@@ -54,45 +53,45 @@ enum End {
     NotConfirmed,
 }
 
-/// An error with its exit code.
-struct Failed(u8, anyhow::Error);
-
-trait Coded<T> {
-    fn code(self, code: u8) -> Result<T, Failed>;
-}
-
-impl<T, E: Into<anyhow::Error>> Coded<T> for Result<T, E> {
-    fn code(self, code: u8) -> Result<T, Failed> {
-        self.map_err(|error| Failed(code, error.into()))
-    }
-}
-
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(End::Planned) => ExitCode::SUCCESS,
-        Ok(End::NotConfirmed) => {
-            eprintln!("error: it was not confirmed; nothing was written");
-            ExitCode::from(9)
-        }
-        Ok(End::Done(ending)) => finish(ending),
-        Err(Failed(code, error)) => {
-            eprintln!("error: {error}");
-            error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
-            ExitCode::from(code)
+    let args = Args::parse();
+    let ended = match &args.answers {
+        Some(answers) => by_answers(&args, answers),
+        None => by_screens(),
+    };
+    ended.unwrap_or_else(|Failed(code, error)| {
+        eprintln!("error: {error}");
+        error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
+        ExitCode::from(code)
+    })
+}
+
+fn by_screens() -> Result<ExitCode, Failed> {
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(Failed(2, anyhow::anyhow!("there is no terminal for the screens; give --answers FILE")));
+    }
+    screens::show(&Session::look(None)?).code(7)
+}
+
+fn by_answers(args: &Args, answers: &Path) -> Result<ExitCode, Failed> {
+    match run(args, answers)? {
+        End::Planned => Ok(ExitCode::SUCCESS),
+        End::NotConfirmed => Err(Failed(9, anyhow::anyhow!("it was not confirmed; nothing was written"))),
+        End::Done(ending) => {
+            say("Xenolith is installed. Take the medium out.");
+            match ending {
+                Ending::Reboot => finish("reboot").code(7),
+                Ending::PowerOff => finish("poweroff").code(7),
+                Ending::Stay => Ok(ExitCode::SUCCESS),
+            }
         }
     }
 }
 
-fn run(args: &Args) -> Result<End, Failed> {
-    let answers = Answers::parse(&fs::read(&args.answers).code(3)?).code(3)?;
-    let machine = Machine::of(&capture(Path::new("/"), &Installed, "an installation").code(4)?);
-    let medium = Medium::running().code(4)?;
-    let seed_text = settings::seed(&answers, &machine)
-        .map_err(|keys| anyhow::anyhow!("these answers are not carried out yet:\n  {}", keys.join("\n  ")))
-        .code(3)?;
-    fs::create_dir_all(RUN).code(7)?;
-    let plan = plan(&machine, &answers, &medium.image, guid_seed().code(7)?)
-        .map_err(|error| Failed(if matches!(error, PlanError::Bios) { 4 } else { 3 }, error.into()))?;
+fn run(args: &Args, answers: &Path) -> Result<End, Failed> {
+    let answers = Answers::parse(&fs::read(answers).code(3)?).code(3)?;
+    let session = Session::look(args.machine.as_deref())?;
+    let plan = session.plan(&answers)?;
     print_plan(args, &plan);
     if args.dry_run {
         return Ok(End::Planned);
@@ -100,35 +99,9 @@ fn run(args: &Args) -> Result<End, Failed> {
     if !args.yes && !confirmed(&plan).code(7)? {
         return Ok(End::NotConfirmed);
     }
-    let state = Path::new(RUN).join("state");
-    fs::create_dir_all(&state).code(7)?;
-    fs::write(state.join(SEED_FILE), seed_text).code(7)?;
-    let source = Source {
-        root: medium.root.clone(),
-        verity: medium.verity.clone(),
-        esp: medium.esp().code(4)?,
-        state,
-        scratch: RUN.into(),
-    };
-    let hash = plan.hash();
-    // Other answers make another plan, which begins at its beginning.
-    let mut journal = Journal::open(&Path::new(RUN).join(format!("journal-{hash}")), &hash).code(7)?;
     let mut shown = Shown { json: args.json, plan: &plan, tenth: 0 };
-    execute(&plan, &hash, &source, &FileDevices, &mut journal, &mut |event| shown.event(&event)).code(7)?;
+    session.install(&answers, &plan, &mut |event| shown.event(&event))?;
     Ok(End::Done(answers.finish.then))
-}
-
-/// Where the GUIDs of the new partitions come from: drawn once for a boot, so that a second run has the same plan.
-fn guid_seed() -> io::Result<Seed> {
-    let path = Path::new(RUN).join("guid-seed");
-    let mut bytes = [0; 32];
-    if path.exists() {
-        fs::File::open(&path)?.read_exact(&mut bytes)?;
-    } else {
-        fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        fs::write(&path, bytes)?;
-    }
-    Ok(Seed::new(bytes))
 }
 
 fn print_plan(args: &Args, plan: &Plan) {
@@ -136,22 +109,7 @@ fn print_plan(args: &Args, plan: &Plan) {
         let text = serde_json::json!({ "event": "plan", "hash": plan.hash(), "plan": plan });
         return say(&text.to_string());
     }
-    let copied = medium::copied(&plan.image);
-    say(&format!(
-        "Xenolith {} ({copied}) will be installed. All that is on these disks will be lost:",
-        plan.image.version
-    ));
-    for erased in &plan.erases {
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        let holds = if erased.holds.is_empty() { "nothing" } else { &erased.holds };
-        let (disk, model) = (&erased.disk, known(&erased.model));
-        say(&format!(
-            "  {}  {}  model {model}  serial {}  holds {holds}",
-            disk.path,
-            disk.size,
-            known(&disk.serial)
-        ));
-    }
+    say(if args.dry_run { plan.to_string() } else { plan.losses() }.trim_end());
 }
 
 fn confirmed(plan: &Plan) -> anyhow::Result<bool> {
@@ -202,20 +160,10 @@ impl Shown<'_> {
     }
 }
 
-fn finish(ending: Ending) -> ExitCode {
-    say("Xenolith is installed. Take the medium out.");
-    let verb = match ending {
-        Ending::Reboot => "reboot",
-        Ending::PowerOff => "poweroff",
-        Ending::Stay => return ExitCode::SUCCESS,
-    };
-    match duct::cmd!("/usr/bin/systemctl", verb).run() {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: the machine does not {verb}: {error}");
-            ExitCode::from(7)
-        }
-    }
+/// Has systemd `reboot` or `poweroff`.
+fn finish(verb: &str) -> anyhow::Result<ExitCode> {
+    duct::cmd!("/usr/bin/systemctl", verb).run().with_context(|| format!("the machine does not {verb}"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whoever reads along may have seen enough.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use xenolith_disk::esp::{EspContent, EspFile, loader_conf};
 use xenolith_installer::Image;
 use xenolith_layout::{
-    Bytes, RootHash, VERITY_BLOCK, Version,
+    RootHash, VERITY_BLOCK, Version,
     disk::Role,
     names::{self, BOOT_FACTS, EntryName, TRIES},
 };
@@ -38,6 +38,7 @@ struct BootFacts {
 }
 
 /// The running medium.
+#[derive(Clone)]
 pub struct Medium {
     /// The image on it.
     pub image: Image,
@@ -154,9 +155,4 @@ fn collect<D: fatfs::ReadWriteSeek>(
         found.push(EspFile { path, content: EspContent::Bytes(bytes) });
     }
     Ok(())
-}
-
-/// How much an installation copies.
-pub fn copied(image: &Image) -> Bytes {
-    image.root + image.verity
 }

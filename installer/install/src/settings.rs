@@ -1,109 +1,85 @@
-//! What an installed host is told at its first start: the part of the answers that `xenolith-firstboot` knows.
+//! What an installed host is told at its first start: the part of the answers that is about the host itself.
 //!
-//! **What would be forgotten is refused.** An answer that nothing carries out yet ends the installation before it begins.
+//! **What would be forgotten is refused.** An answer that nothing carries out yet ends the installation before it begins, and so does
+//! one that first boot could not carry out on this machine: the medium is the image that will be installed, so first boot's own
+//! decisions are asked here.
 
-use serde::Serialize;
-use xenolith_answers::{Addressing, Answers, StorageKind, V4, V6};
-use xenolith_machine::Machine;
+use xenolith_answers::{Answers, StorageKind};
+use xenolith_firstboot::{Decision, Facts, Task, decide};
 
-/// The document that first boot reads.
-#[derive(Debug, Serialize)]
-struct Seed {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hostname: Option<String>,
-    ssh_authorized_keys: Vec<String>,
-}
-
-/// The text of `seed.toml`.
+/// The text of the settings that first boot reads.
 ///
 /// # Errors
-/// The keys of the answers that nothing carries out yet.
-pub fn seed(answers: &Answers, machine: &Machine) -> Result<String, Vec<&'static str>> {
-    let (network, host) = (&answers.network, &answers.host);
-    let name = host.name.as_ref().map(|name| expanded(name, machine));
+/// What of the answers would not be carried out, and why.
+pub fn settings(answers: &Answers, facts: &Facts) -> Result<String, Vec<String>> {
     let not_yet = [
-        (answers.target.disks.len() > 1, "target.disks: a mirror of two disks"),
-        (answers.storage.kind != StorageKind::None, "storage"),
-        (network.interface.is_some(), "network.interface: every interface asks for an address"),
-        (network.bond.is_some(), "network.bond"),
-        (network.vlan.is_some(), "network.vlan"),
-        (network.ipv4 != V4::By(Addressing::Dhcp), "network.ipv4 other than \"dhcp\""),
-        (!matches!(network.ipv6, V6::By(_)), "network.ipv6 with an address"),
-        (matches!(name, Some(None)), "host.name with something that this machine does not have"),
-        (host.time_zone.is_some(), "host.time_zone"),
-        (host.keyboard.is_some(), "host.keyboard"),
-        (!host.time_servers.is_empty(), "host.time_servers"),
-        (!host.name_servers.is_empty(), "host.name_servers"),
-        (answers.access.root_password_hash.is_some(), "access.root_password_hash: give ssh_keys alone"),
-        (answers.finish.report_to.is_some(), "finish.report_to"),
+        (answers.target.disks.len() > 1, "target.disks: a mirror of two disks is not carried out yet"),
+        (answers.storage.kind != StorageKind::None, "storage: not carried out yet"),
+        (answers.finish.report_to.is_some(), "finish.report_to: not carried out yet"),
     ];
-    let not_yet: Vec<&str> = not_yet.into_iter().filter_map(|(is, what)| is.then_some(what)).collect();
-    if !not_yet.is_empty() {
-        return Err(not_yet);
+    let mut refused: Vec<String> =
+        not_yet.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect();
+    let settings = answers.settings();
+    for task in Task::ALL {
+        match decide(task, &settings, facts) {
+            Decision::NotAsked | Decision::Do(_) => {}
+            Decision::NotAvailable(why) => refused.push(format!("{task}: not available: {why}")),
+            Decision::Cannot(why) => refused.push(format!("{task}: {why}")),
+        }
     }
-    let seed = Seed { hostname: name.flatten(), ssh_authorized_keys: answers.access.ssh_keys.clone() };
-    Ok(toml::to_string(&seed).expect("a seed is made of what TOML can hold"))
-}
-
-/// The name with the machine's own values; nothing if it lacks one that is asked for.
-fn expanded(name: &str, machine: &Machine) -> Option<String> {
-    let nic = machine.nics.iter().find(|nic| nic.link == Some(true)).or(machine.nics.first());
-    let values = [
-        ("{serial}", machine.system.serial.clone()),
-        ("{uuid}", machine.system.uuid.clone()),
-        ("{mac}", nic.map(|nic| nic.mac.replace(':', ""))),
-    ];
-    values.into_iter().try_fold(name.to_owned(), |name, (word, value)| {
-        if name.contains(word) { Some(name.replace(word, &value?)) } else { Some(name) }
-    })
+    if refused.is_empty() {
+        Ok(toml::to_string(&settings).expect("settings are made of what TOML can hold"))
+    } else {
+        Err(refused)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use xenolith_machine::{Capture, RawNic};
+    use std::path::PathBuf;
+
+    use xenolith_machine::{Capture, Machine};
+    use xenolith_settings::Settings;
 
     use super::*;
 
-    fn machine() -> Machine {
-        let nic = RawNic {
-            name: "eth0".into(),
-            address: "52:54:00:AA:BB:CC".into(),
-            carrier: Some(true),
-            speed: None,
-            driver: Some("virtio_net".into()),
-            place: None,
-        };
-        let dmi = [("product_serial".to_owned(), "X1".to_owned())].into();
-        Machine::of(&Capture { nics: vec![nic], dmi, ..Capture::new() })
-    }
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f a";
 
-    fn answers(more: &str) -> Answers {
+    fn asked(access: &str, more: &str) -> Result<String, Vec<String>> {
         let text = format!(
-            "version = 1\ntarget = {{ disks = [{{ path = \"sda\" }}] }}\naccess.ssh_keys = [\"ssh-ed25519 AAAA a\"]\nnetwork = {{}}\n{more}"
+            "version = 1\ntarget = {{ disks = [{{ path = \"sda\" }}] }}\nnetwork = {{}}\naccess = {{ {access} }}\n{more}"
         );
-        Answers::parse(text.as_bytes()).unwrap()
+        let dmi = [("product_serial".to_owned(), "X1".to_owned())].into();
+        let machine = Machine::of(&Capture { dmi, ..Capture::new() });
+        let facts = Facts { machine, root: PathBuf::from("/nowhere") };
+        settings(&Answers::parse(text.as_bytes()).unwrap(), &facts)
     }
 
     #[test]
-    fn first_boot_is_told_the_name_and_who_may_come_in() {
-        let text = seed(&answers("host.name = \"r-{serial}-{mac}\""), &machine()).unwrap();
-        assert_eq!(
-            text,
-            "hostname = \"r-X1-525400aabbcc\"\nssh_authorized_keys = [\"ssh-ed25519 AAAA a\"]\n"
-        );
-        let text = seed(&answers(""), &machine()).unwrap();
-        assert_eq!(text, "ssh_authorized_keys = [\"ssh-ed25519 AAAA a\"]\n");
+    fn first_boot_is_told_what_is_said_of_the_host() {
+        let text = asked(&format!("ssh_keys = [\"{KEY}\"]"), "host.name = \"r-{serial}\"").unwrap();
+        let settings = Settings::parse(text.as_bytes()).unwrap();
+        assert_eq!(settings.host.name.as_deref(), Some("r-{serial}"), "the host itself puts its values in");
+        assert_eq!(settings.access.ssh_keys, [KEY]);
     }
 
     #[test]
     fn what_nothing_carries_out_is_refused_and_named() {
-        let refused = seed(
-            &answers("host.name = \"{uuid}\"\nhost.keyboard = \"de\"\nstorage.kind = \"lvm\""),
-            &machine(),
+        let refused = asked(
+            "root_password_hash = \"$y$x\"",
+            "host = { name = \"{uuid}\", keyboard = \"de\", time_zone = \"Europe/Vienna\" }\nstorage.kind = \"lvm\"",
         );
-        assert_eq!(
-            refused.unwrap_err(),
-            ["storage", "host.name with something that this machine does not have", "host.keyboard"]
-        );
+        let refused = refused.unwrap_err();
+        let begins = [
+            "storage: not carried out yet",
+            "host-name: host.name asks for {uuid}",
+            "root-password: ",
+            "time-zone: there is no time zone Europe/Vienna",
+            "keyboard: not available",
+        ];
+        assert_eq!(refused.len(), begins.len(), "{refused:?}");
+        for (line, begin) in refused.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{line}");
+        }
     }
 }

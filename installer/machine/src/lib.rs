@@ -14,9 +14,11 @@ mod judge;
 pub mod lsblk;
 mod machine;
 mod nic;
+mod table;
 
 pub use capture::{Capture, CaptureError, MAX_CAPTURE, PhysicalVolume, RawNic};
 pub use disk::{Bus, Content, Disk, Part, Use};
 pub use judge::{NO_DISKS, Refusal, Standing, judge};
 pub use machine::{Firmware, Machine, SecureBoot, System};
 pub use nic::Nic;
+pub use table::table;

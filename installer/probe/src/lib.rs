@@ -98,6 +98,16 @@ pub fn capture(root: &Path, programs: &dyn Programs, about: &str) -> anyhow::Res
     })
 }
 
+/// What files alone tell of the machine below `root`: its name plate and its network interfaces. No program runs, and no disk is
+/// known.
+///
+/// # Errors
+/// When the network interfaces cannot be read.
+pub fn outside(root: &Path) -> anyhow::Result<Capture> {
+    let nics = sysfs::nics(root).context("cannot read the network interfaces")?;
+    Ok(Capture { dmi: sysfs::dmi(root), nics, ..Capture::new() })
+}
+
 /// `pvs --reportformat json`, as far as it is read.
 #[derive(Deserialize)]
 struct PvsAnswer {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use xenolith_machine::{Machine, NO_DISKS, judge};
+use xenolith_machine::{Machine, table};
 use xenolith_probe::{Installed, capture};
 
 /// Write down what this machine is made of, as a file that an installation can be tried against
@@ -41,34 +41,11 @@ fn main() -> ExitCode {
         }
     };
     let text = if args.disks {
-        disks(&Machine::of(&capture))
+        table(&Machine::of(&capture))
     } else {
         serde_json::to_string_pretty(&capture).expect("a capture is made of what JSON can hold")
     };
     // Whoever reads along may have seen enough.
     let _ = writeln!(io::stdout(), "{}", text.trim_end());
     ExitCode::SUCCESS
-}
-
-/// A line for each disk, and its reasons below.
-fn disks(machine: &Machine) -> String {
-    let mut lines = Vec::new();
-    for disk in &machine.disks {
-        let refusals = judge(machine, disk).refusals;
-        let verdict = if refusals.is_empty() { "offered" } else { "not offered" };
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-        lines.push(format!(
-            "{:<10} {:>10}  {:<6} {:<24} {:<20} {verdict}",
-            disk.name,
-            disk.size.to_string(),
-            disk.bus.to_string(),
-            known(&disk.model),
-            known(&disk.serial)
-        ));
-        lines.extend(refusals.iter().map(|refusal| format!("{:<10} {refusal}", "")));
-    }
-    if lines.is_empty() {
-        lines.push(NO_DISKS.to_owned());
-    }
-    lines.join("\n")
 }

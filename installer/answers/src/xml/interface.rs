@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use roxmltree::Node;
+use xenolith_settings::{Addressing, StaticV4, StaticV6, V4, V6};
 
 use super::reader::Reader;
-use crate::network::{Addressing, StaticV4, StaticV6, V4, V6};
 
 /// What stands inside the element.
 #[derive(Default)]

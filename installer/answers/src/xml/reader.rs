@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use roxmltree::{Document, Node};
+use xenolith_settings::{Access, Host, Network};
 
 use super::{Dialect, Fate, Line, disks::Disks};
-use crate::network::Network;
-use crate::types::{Access, Answers, Finish, Host, Storage, StorageKind, Target};
+use crate::password::hash_password;
+use crate::types::{Answers, Finish, Storage, StorageKind, Target};
 
 /// Goes through a document once.
 pub(super) struct Reader<'a> {
@@ -190,7 +191,7 @@ impl<'a> Reader<'a> {
             (Some(password), false) if password.len() > LONGEST_PASSWORD => {
                 self.refused(node, "the password is longer than 128 bytes");
             }
-            (Some(password), false) => match sha512(&password) {
+            (Some(password), false) => match hash_password(&password) {
                 Some(hash) => {
                     self.answers.access.root_password_hash = Some(hash);
                     self.mapped(
@@ -284,12 +285,4 @@ pub(super) fn truth(text: Option<&str>) -> Option<bool> {
         "no" | "false" | "0" => Some(false),
         _ => None,
     }
-}
-
-/// Twenty times what crypt(5) does unless told: a tenth of a second for each guess at the password.
-const ROUNDS: usize = 100_000;
-
-/// SHA-512 as crypt(5) has it, with a salt of its own.
-fn sha512(password: &str) -> Option<String> {
-    sha_crypt::sha512_simple(password, &sha_crypt::Sha512Params::new(ROUNDS).ok()?).ok()
 }

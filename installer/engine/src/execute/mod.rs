@@ -23,7 +23,7 @@ use xenolith_verity::VerityError;
 pub use device::{Devices, FileDevices};
 pub use journal::{Journal, JournalError};
 
-use crate::plan::{DiskId, Plan, Step};
+use crate::plan::Plan;
 
 /// What is written.
 pub struct Source {
@@ -149,24 +149,4 @@ pub fn execute<D: Devices>(
         tell(Event::Done { step });
     }
     Ok(())
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names =
-            |disks: &[DiskId]| disks.iter().map(|disk| disk.path.as_str()).collect::<Vec<_>>().join(", ");
-        match self {
-            Self::Confirm => f.write_str("make sure that somebody has agreed"),
-            Self::Clear { disk } => write!(f, "clear {}", disk.path),
-            Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
-            Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
-            Self::MakeEsp { disk } => write!(f, "write the boot files to {}", disk.path),
-            Self::MakeMirror { disks, partition } => write!(f, "mirror {partition} on {}", names(disks)),
-            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
-            Self::MakeStorage { rest_of, disks, .. } => {
-                write!(f, "make the storage repository on {}", names(&[&rest_of[..], &disks[..]].concat()))
-            }
-            Self::Activate { disk } => write!(f, "write the partition table of {}", disk.path),
-        }
-    }
 }

@@ -1,0 +1,87 @@
+//! Carries tasks out, each by itself.
+
+use std::io;
+use std::path::PathBuf;
+
+use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT};
+use xenolith_settings::Settings;
+
+use crate::change::{Change, System};
+use crate::decide::{Decision, Facts, decide};
+use crate::journal::{Journal, Outcome};
+use crate::task::Task;
+
+/// Where the host is.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// `/`, or the folder of a test.
+    pub root: PathBuf,
+    /// Where the state is mounted.
+    pub state: PathBuf,
+}
+
+/// What ends a run before its tasks are through: what became of them could not be written down.
+#[derive(Debug, thiserror::Error)]
+#[error("what was done at first boot could not be written to the state; it is done again at the next boot")]
+pub struct RunError(#[from] io::Error);
+
+/// Tries every task that is not done, and then claims the host. `tell` hears what happens.
+///
+/// # Errors
+/// [`RunError`]. A task that fails is no error here: it stands in the journal.
+pub fn run(
+    settings: &Settings,
+    facts: &Facts,
+    paths: &Paths,
+    journal: &mut Journal,
+    system: &mut impl System,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), RunError> {
+    for task in Task::ALL {
+        if journal.is_done(task) {
+            continue;
+        }
+        let (outcome, why) = match decide(task, settings, facts) {
+            Decision::NotAsked => continue,
+            Decision::NotAvailable(why) => (Outcome::NotAvailable, Some(why.to_owned())),
+            Decision::Cannot(why) => (Outcome::Failed, Some(why)),
+            Decision::Do(changes) => match carry_out(&changes, paths, system, tell) {
+                Ok(()) => (Outcome::Done, None),
+                Err(why) => (Outcome::Failed, Some(why)),
+            },
+        };
+        match &why {
+            None => tell(&format!("{task}: done")),
+            Some(why) => tell(&format!("{task}: {}: {why}", word(outcome))),
+        }
+        journal.note(task, outcome, why);
+        // cut before: the task is done again; after: it is done.
+        system.write(&paths.state.join(STATE_FIRSTBOOT), 0o644, &journal.text())?;
+    }
+    let claimed = paths.state.join(STATE_CLAIMED);
+    if !claimed.exists() {
+        system.write(&claimed, 0o644, "by its settings\n")?;
+    }
+    Ok(())
+}
+
+const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Failed => "failed",
+        Outcome::NotAvailable => "not available",
+    }
+}
+
+fn carry_out(
+    changes: &[Change],
+    paths: &Paths,
+    system: &mut impl System,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    for change in changes {
+        system.make(&paths.root, change).map_err(|error| format!("{change}: {error}"))?;
+        tell(&format!("  {change}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! A small host in a folder: what settings make of it, and that it does not matter where the power is cut.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use xenolith_firstboot::{Facts, Journal, Outcome, Paths, Reload, System, Task, ThisHost, run};
+use xenolith_machine::{Capture, Machine, RawNic};
+use xenolith_settings::{HostName, Settings};
+
+const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../installer/settings/tests/seeds/accept");
+
+/// A host whose every effect may be the last one before the power goes.
+struct Host {
+    _folder: tempfile::TempDir,
+    paths: Paths,
+    facts: Facts,
+}
+
+impl Host {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths { root: folder.path().join("root"), state: folder.path().join("state") };
+        for (path, text) in [
+            ("etc/shadow", "root:*:20000:0:99999:7:::\ndaemon:*:20000:0:99999:7:::\n"),
+            ("etc/chrony/chrony.conf", "pool pool.example iburst\nrtcsync\n"),
+            ("usr/share/zoneinfo/Europe/Vienna", "TZif"),
+        ] {
+            let path = paths.root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let nic = RawNic {
+            name: "eno1".into(),
+            address: "52:54:00:12:34:56".into(),
+            carrier: Some(true),
+            speed: None,
+            driver: Some("igb".into()),
+            place: None,
+        };
+        let machine = Machine::of(&Capture { nics: vec![nic], ..Capture::new() });
+        let facts = Facts { machine, root: paths.root.clone() };
+        Self { _folder: folder, paths, facts }
+    }
+
+    /// Every file with its text, and every link.
+    fn files(&self) -> BTreeMap<PathBuf, String> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![self.paths.root.clone(), self.paths.state.clone()];
+        while let Some(folder) = open.pop() {
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for path in entries.map(|entry| entry.unwrap().path()) {
+                let name = path.strip_prefix(self.paths.root.parent().unwrap()).unwrap().to_owned();
+                if path.is_symlink() {
+                    found.insert(name, format!("-> {}", fs::read_link(&path).unwrap().display()));
+                } else if path.is_dir() {
+                    open.push(path);
+                } else {
+                    found.insert(name, fs::read_to_string(&path).unwrap());
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Makes changes, and then none any more.
+struct Cut {
+    left: usize,
+    name: Option<String>,
+    reloads: Vec<Reload>,
+}
+
+impl Cut {
+    fn after(left: usize) -> Self {
+        Self { left, name: None, reloads: Vec::new() }
+    }
+
+    fn never() -> Self {
+        Self::after(usize::MAX)
+    }
+
+    fn effect(&mut self) -> io::Result<()> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| io::Error::other("the power is gone"))?;
+        Ok(())
+    }
+}
+
+impl System for Cut {
+    fn write(&mut self, path: &Path, mode: u32, text: &str) -> io::Result<()> {
+        self.effect()?;
+        ThisHost.write(path, mode, text)
+    }
+
+    fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
+        self.effect()?;
+        ThisHost.link(path, target)
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.effect()?;
+        ThisHost.remove(path)
+    }
+
+    fn set_host_name(&mut self, name: &HostName) -> io::Result<()> {
+        self.effect()?;
+        self.name = Some(name.to_string());
+        Ok(())
+    }
+
+    fn reload(&mut self, what: Reload) -> io::Result<()> {
+        self.effect()?;
+        self.reloads.push(what);
+        Ok(())
+    }
+}
+
+fn settings(name: &str) -> Settings {
+    Settings::parse(&fs::read(Path::new(SEEDS).join(name)).unwrap()).unwrap()
+}
+
+/// A boot: the journal is what the last one left.
+fn boot(host: &Host, settings: &Settings, system: &mut Cut) -> (bool, Vec<String>) {
+    let mut journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
+    let mut told = Vec::new();
+    let whole =
+        run(settings, &host.facts, &host.paths, &mut journal, system, &mut |line| told.push(line.to_owned()));
+    (whole.is_ok(), told)
+}
+
+#[test]
+fn settings_make_these_files() {
+    for entry in fs::read_dir(SEEDS).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let host = Host::new();
+        let before = host.files();
+        let (whole, told) = boot(&host, &settings(&name), &mut Cut::never());
+        assert!(whole, "{told:?}");
+        let changed = host.files().into_iter().filter(|(path, text)| before.get(path) != Some(text));
+        let text: String =
+            changed.map(|(path, text)| format!("== {}\n{}\n", path.display(), text.trim_end())).collect();
+        insta::assert_snapshot!(name.trim_end_matches(".toml"), format!("{}\n\n{text}", told.join("\n")));
+    }
+}
+
+#[test]
+fn wherever_the_power_is_cut_the_next_boot_finishes() {
+    let settings = settings("everything.toml");
+    let whole = Host::new();
+    assert!(boot(&whole, &settings, &mut Cut::never()).0);
+    let expected = whole.files();
+    for effects in 0.. {
+        let host = Host::new();
+        let mut cut = Cut::after(effects);
+        let finished = boot(&host, &settings, &mut cut).0;
+        let claimed = host.paths.state.join("claimed").exists();
+        assert_eq!(finished, claimed, "the host is claimed exactly when a run has come to its end");
+        let mut next = Cut::never();
+        assert!(boot(&host, &settings, &mut next).0);
+        let mut files = host.files();
+        // How often something was tried is all that may differ.
+        let tries =
+            |files: &mut BTreeMap<PathBuf, String>| files.remove(Path::new("state/firstboot.json")).unwrap();
+        let (journal, mut expected) = (tries(&mut files), expected.clone());
+        tries(&mut expected);
+        assert_eq!(files, expected, "cut after {effects} effects");
+        assert!(!journal.contains("failed"), "{journal}");
+        if finished {
+            assert!(effects > 20, "there is more to cut than that: {effects}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_was_done_is_not_done_again_and_what_failed_is() {
+    let host = Host::new();
+    let mut settings = settings("everything.toml");
+    settings.host.time_zone = Some("Mars/Crater".into());
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    let name = host.paths.root.join("etc/hostname");
+    fs::write(&name, "changed by somebody\n").unwrap();
+    let zone = host.paths.root.join("usr/share/zoneinfo/Mars/Crater");
+    fs::create_dir_all(zone.parent().unwrap()).unwrap();
+    fs::write(zone, "TZif").unwrap();
+    let mut next = Cut::never();
+    let (_, told) = boot(&host, &settings, &mut next);
+    assert_eq!(told, ["  /etc/localtime -> ../usr/share/zoneinfo/Mars/Crater", "time-zone: done"]);
+    assert_eq!(fs::read_to_string(name).unwrap(), "changed by somebody\n");
+    let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
+    assert_eq!(journal.tasks[&Task::TimeZone].tries, 2);
+    assert!(journal.tasks.values().all(|entry| entry.outcome == Outcome::Done));
+}
+
+#[test]
+fn one_failure_stops_no_other_task_and_is_named() {
+    let host = Host::new();
+    // In the way of the folder for keys.
+    fs::write(host.paths.root.join("etc/ssh"), "").unwrap();
+    let (whole, _) = boot(&host, &settings("everything.toml"), &mut Cut::never());
+    assert!(whole);
+    let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
+    let failed: Vec<Task> = journal.failed().map(|(task, _)| task).collect();
+    assert_eq!(failed, [Task::SshKeys]);
+    assert!(journal.tasks[&Task::SshKeys].why.as_ref().unwrap().contains("etc/ssh"));
+    assert!(journal.is_done(Task::Network) && journal.is_done(Task::TimeServers));
+}

@@ -1,0 +1,66 @@
+//! A plan for people: what goes, what comes, and in which order.
+
+use std::fmt;
+
+use crate::plan::{DiskId, Erased, Plan, Step, Target};
+
+impl Plan {
+    /// What goes: a line for each disk.
+    pub fn losses(&self) -> String {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let line = |Erased { disk, model, holds }: &Erased| {
+            let holds = if holds.is_empty() { "nothing" } else { holds };
+            let (path, size) = (&disk.path, disk.size);
+            format!(
+                "  {path}  {size}  model {}  serial {}  holds {holds}\n",
+                known(model),
+                known(&disk.serial)
+            )
+        };
+        let head = format!(
+            "Xenolith {} ({}) will be installed. All that is on these disks will be lost:\n",
+            self.image.version,
+            self.image.root + self.image.verity
+        );
+        self.erases.iter().map(line).fold(head, |text, line| text + &line)
+    }
+}
+
+/// What goes, what comes, and in which order.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.losses())?;
+        for Target { disk, layout } in &self.targets {
+            writeln!(f, "\n{} will have:", disk.path)?;
+            for partition in &layout.partitions {
+                let (offset, length) = (layout.offset(partition).get(), layout.length(partition).to_string());
+                writeln!(f, "  {:<18} {length:>10} at byte {offset}", partition.label())?;
+            }
+        }
+        f.write_str("\nSteps:\n")?;
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "  {:>2}  {step}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names =
+            |disks: &[DiskId]| disks.iter().map(|disk| disk.path.as_str()).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Confirm => f.write_str("make sure that somebody has agreed"),
+            Self::Clear { disk } => write!(f, "clear {}", disk.path),
+            Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
+            Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
+            Self::MakeEsp { disk } => write!(f, "write the boot files to {}", disk.path),
+            Self::MakeMirror { disks, partition } => write!(f, "mirror {partition} on {}", names(disks)),
+            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
+            Self::MakeStorage { rest_of, disks, .. } => {
+                write!(f, "make the storage repository on {}", names(&[&rest_of[..], &disks[..]].concat()))
+            }
+            Self::Activate { disk } => write!(f, "write the partition table of {}", disk.path),
+        }
+    }
+}

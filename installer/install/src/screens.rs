@@ -1,0 +1,225 @@
+//! The screens on a terminal: keys in, pictures out, the installation on a thread of its own.
+
+use std::{
+    io::{self, Stdout},
+    process::ExitCode,
+    sync::mpsc::{Receiver, TryRecvError, channel},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use ratatui::{
+    Terminal, TerminalOptions, Viewport,
+    backend::CrosstermBackend,
+    crossterm::{
+        event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
+        execute,
+        terminal::{
+            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+            size,
+        },
+    },
+    layout::Rect,
+};
+use xenolith_answers::Answers;
+use xenolith_installer::{Event, Plan};
+use xenolith_tui::{App, Effect, Key, draw};
+
+use crate::session::{Failed, Session, time_zones};
+
+/// How long nothing may happen before the screen is looked at again: an installation tells of itself in between.
+const BEAT: Duration = Duration::from_millis(100);
+/// How often the whole screen is sent anew: two kilobytes, a fifth of a second of a serial line.
+const REPAINT: Duration = Duration::from_secs(15);
+/// A serial line does not know how large its other end is.
+const SMALLEST: (u16, u16) = (80, 24);
+const SHELL: &str = "/bin/bash";
+
+/// What the thread of the installation says.
+enum Said {
+    Event(Event),
+    Ended(Result<(), String>),
+}
+
+/// Shows the screens until somebody leaves them.
+///
+/// # Errors
+/// When there is no terminal to show them on.
+pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
+    let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones());
+    let mut screen = Screen::open().context("the screens need a terminal")?;
+    let ending = Screens { session, app, running: None, confirmed: None }.run(&mut screen);
+    drop(screen);
+    match ending? {
+        Effect::Restart => crate::finish("reboot"),
+        Effect::PowerOff => crate::finish("poweroff"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+struct Running {
+    said: Receiver<Said>,
+    began: Instant,
+}
+
+struct Screens<'a> {
+    session: &'a Session,
+    app: App,
+    running: Option<Running>,
+    confirmed: Option<(Answers, Plan)>,
+}
+
+impl Screens<'_> {
+    fn run(mut self, screen: &mut Screen) -> anyhow::Result<Effect> {
+        let (mut changed, mut shown, mut painted) = (true, None, Instant::now());
+        loop {
+            let stale = painted.elapsed() > REPAINT;
+            if changed || stale {
+                // Hypervisor and kernel write over a console as they please: nothing of it stays for longer than that.
+                if stale || shown != Some(self.app.page()) {
+                    screen.wipe()?;
+                    painted = Instant::now();
+                }
+                screen.0.draw(|frame| draw(&self.app, frame))?;
+                shown = Some(self.app.page());
+            }
+            changed = self.listen();
+            if !event::poll(BEAT)? {
+                continue;
+            }
+            changed = true;
+            let event::Event::Key(key) = event::read()? else { continue };
+            let Some(key) = meaning(key) else { continue };
+            match self.app.key(key) {
+                Effect::None => {}
+                Effect::Install => self.confirm(),
+                Effect::Retry => self.begin(),
+                Effect::Shell => screen.shell()?,
+                ending @ (Effect::Restart | Effect::PowerOff | Effect::Leave) => return Ok(ending),
+            }
+        }
+    }
+
+    /// Answers are made of what was filled in, and what would not be carried out is said before anything is done.
+    fn confirm(&mut self) {
+        let Some(plan) = self.app.plan().cloned() else { return };
+        let answers = match self.app.answers() {
+            Ok(answers) => answers,
+            Err(problems) => {
+                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                return self.app.refuse(&lines);
+            }
+        };
+        if let Err(refused) = self.session.settings(&answers) {
+            return self.app.refuse(&refused);
+        }
+        if let Err(error) = self.session.keep(&answers) {
+            return self.app.refuse(&[format!("the answers cannot be kept: {error:#}")]);
+        }
+        self.confirmed = Some((answers, plan));
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        let Some((answers, plan)) = self.confirmed.clone() else { return };
+        let (sender, said) = channel();
+        let session = self.session.clone();
+        self.app.begin();
+        self.running = Some(Running { said, began: Instant::now() });
+        std::thread::spawn(move || {
+            // Nobody listens any more when the screens have gone, which they do not before the end.
+            let mut tell = |event| drop(sender.send(Said::Event(event)));
+            let ended = session.install(&answers, &plan, &mut tell);
+            let words = |Failed(_, error): Failed| {
+                error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            };
+            drop(sender.send(Said::Ended(ended.map_err(words))));
+        });
+    }
+
+    /// What the installation has said since; whether there was anything.
+    fn listen(&mut self) -> bool {
+        let Some(running) = &self.running else { return false };
+        let mut heard = false;
+        loop {
+            let said = running.said.try_recv();
+            match said {
+                Ok(Said::Event(event)) => self.app.tell(&event, running.began.elapsed()),
+                Ok(Said::Ended(Ok(()))) => self.app.done(),
+                Ok(Said::Ended(Err(why))) => self.app.failed(&why),
+                Err(TryRecvError::Empty) => return heard,
+                Err(TryRecvError::Disconnected) => {
+                    self.running = None;
+                    return heard;
+                }
+            }
+            heard = true;
+        }
+    }
+}
+
+/// What a key means here, if anything.
+fn meaning(key: KeyEvent) -> Option<Key> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match key.code {
+        KeyCode::Up | KeyCode::BackTab => Key::Up,
+        KeyCode::Down | KeyCode::Tab => Key::Down,
+        KeyCode::Left => Key::Left,
+        KeyCode::Right => Key::Right,
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Back,
+        KeyCode::Char('h') if control => Key::Erase,
+        KeyCode::Char(character) if !control => Key::Char(character),
+        KeyCode::Backspace => Key::Erase,
+        KeyCode::F(1) => Key::Help,
+        _ => return None,
+    })
+}
+
+/// The terminal, which is as it was before when this is dropped.
+struct Screen(Terminal<CrosstermBackend<Stdout>>);
+
+impl Screen {
+    fn open() -> io::Result<Self> {
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        let backend = CrosstermBackend::new(io::stdout());
+        let viewport = match size() {
+            Ok((width, height)) if width > 0 && height > 0 => Viewport::Fullscreen,
+            _ => Viewport::Fixed(Rect::new(0, 0, SMALLEST.0, SMALLEST.1)),
+        };
+        Ok(Self(Terminal::with_options(backend, TerminalOptions { viewport })?))
+    }
+
+    /// A shell in place of the screens, until it ends.
+    fn shell(&mut self) -> io::Result<()> {
+        execute!(io::stdout(), LeaveAlternateScreen)?;
+        disable_raw_mode()?;
+        println!("The installer comes back when this shell ends.");
+        let ended = duct::cmd!(SHELL, "-l").unchecked().run();
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen)?;
+        self.wipe()?;
+        ended.map(drop)
+    }
+
+    /// Empties the screen, so that the next picture is sent whole. `Terminal::clear` asks where the cursor is, and not everything at the
+    /// end of a serial line answers.
+    fn wipe(&mut self) -> io::Result<()> {
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        // What was shown is forgotten: the next picture is compared with an empty one.
+        self.0.swap_buffers();
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that has gone needs no tidying.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen);
+        let _ = disable_raw_mode();
+    }
+}

@@ -1,0 +1,310 @@
+//! The state of the screens, and what a key makes of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use xenolith_answers::Answers;
+use xenolith_installer::{Event, Image, Plan, plan};
+use xenolith_layout::Seed;
+use xenolith_machine::{Machine, judge};
+use xenolith_settings::Problem;
+
+use crate::form::Form;
+use crate::page::{Button, Field, Item, Page, items};
+use crate::progress::Progress;
+
+/// The longest text that a field takes; an RSA key of 16384 bits fits.
+const LONGEST: usize = 4096;
+
+/// A key, as far as it means something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// To the item above.
+    Up,
+    /// To the item below.
+    Down,
+    /// The choice before.
+    Left,
+    /// The choice after.
+    Right,
+    /// Choose, or go on.
+    Enter,
+    /// To the page before.
+    Back,
+    /// A character.
+    Char(char),
+    /// Take the last character away.
+    Erase,
+    /// Help.
+    Help,
+}
+
+/// What whoever runs the screens has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Nothing but drawing.
+    None,
+    /// Begin the installation, which was confirmed.
+    Install,
+    /// Go on with the step that failed.
+    Retry,
+    /// Leave the screens for a shell, and come back.
+    Shell,
+    /// Start the machine anew.
+    Restart,
+    /// Switch the machine off.
+    PowerOff,
+    /// End without having done anything.
+    Leave,
+}
+
+/// The screens.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub(crate) machine: Machine,
+    pub(crate) image: Image,
+    pub(crate) page: Page,
+    pub(crate) form: Form,
+    /// Which of the items that take it has the focus.
+    pub(crate) focus: usize,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) plan: Option<Plan>,
+    pub(crate) progress: Progress,
+    pub(crate) help: bool,
+    seed: Seed,
+    zones: BTreeSet<String>,
+}
+
+impl App {
+    /// The first page. `seed` is where GUIDs come from, `zones` are the time zones that the image knows.
+    pub fn new(machine: Machine, image: Image, seed: Seed, zones: BTreeSet<String>) -> Self {
+        let offered: Vec<usize> = machine
+            .disks
+            .iter()
+            .enumerate()
+            .filter(|(_, disk)| judge(&machine, disk).is_offered())
+            .map(|(index, _)| index)
+            .collect();
+        // A single disk is no choice, but only if nothing is lost by it.
+        let disk = match offered.as_slice() {
+            [only] if machine.disks[*only].content.is_empty() => Some(*only),
+            _ => None,
+        };
+        let form = Form { disk, ..Form::default() };
+        let mut app = Self {
+            machine,
+            image,
+            page: Page::Welcome,
+            form,
+            focus: 0,
+            problems: Vec::new(),
+            plan: None,
+            progress: Progress::default(),
+            help: false,
+            seed,
+            zones,
+        };
+        app.go(Page::Welcome);
+        app
+    }
+
+    /// The page that is shown.
+    pub fn page(&self) -> Page {
+        self.page
+    }
+
+    /// What was filled in.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// The plan that was confirmed, or is to be.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// The answers that were filled in. Takes a moment, in which the password is hashed.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn answers(&self) -> Result<Answers, Vec<Problem>> {
+        self.form.answers(&self.machine)
+    }
+
+    /// What a key does.
+    pub fn key(&mut self, key: Key) -> Effect {
+        if self.help {
+            self.help = false;
+            return Effect::None;
+        }
+        let items = items(self);
+        let focusable: Vec<&Item> = items.iter().filter(|item| item.takes_focus()).collect();
+        let focused = focusable.get(self.focus).copied();
+        match key {
+            Key::Help => self.help = true,
+            Key::Up => self.focus = self.focus.saturating_sub(1),
+            Key::Down => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
+            Key::Back => return self.back(),
+            Key::Left | Key::Right => match focused {
+                Some(Item::Choice { field, .. }) => self.turn(*field, key == Key::Right),
+                Some(Item::Button(_)) if key == Key::Left => self.focus = self.focus.saturating_sub(1),
+                Some(Item::Button(_)) => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
+                _ => {}
+            },
+            Key::Enter => match focused {
+                Some(Item::Button(button)) => return self.press(*button),
+                Some(Item::Option { index, .. }) => self.choose(*index, focusable.len()),
+                Some(Item::Choice { .. } | Item::Input { .. }) => self.focus += 1,
+                _ => {}
+            },
+            Key::Char(character) => match focused {
+                Some(Item::Input { field, .. }) => self.type_into(*field, character),
+                Some(Item::Option { index, .. }) if character == ' ' => self.form.disk = Some(*index),
+                Some(Item::Choice { field, .. }) if character == ' ' => self.turn(*field, true),
+                _ if character == '?' => self.help = true,
+                _ if character == 'l' && self.page == Page::Progress => self.progress.toggle_log(),
+                _ => {}
+            },
+            Key::Erase => {
+                if let Some(text) = focused.and_then(|item| match item {
+                    Item::Input { field, .. } => field.text(&mut self.form),
+                    _ => None,
+                }) {
+                    text.pop();
+                }
+            }
+        }
+        Effect::None
+    }
+
+    /// What the engine says, so long after the beginning.
+    pub fn tell(&mut self, event: &Event, now: Duration) {
+        self.progress.tell(event, now);
+    }
+
+    /// The installation has begun, or begins again, with these steps.
+    pub fn begin(&mut self) {
+        let steps = self.plan.iter().flat_map(|plan| &plan.steps).map(ToString::to_string).collect();
+        self.progress.begin(steps);
+        self.go(Page::Progress);
+    }
+
+    /// It has ended.
+    pub fn done(&mut self) {
+        self.progress.done();
+        self.focus = 0;
+    }
+
+    /// It has failed. Nothing happens until somebody says what.
+    pub fn failed(&mut self, why: &str) {
+        self.progress.failed(why);
+        self.focus = 0;
+    }
+
+    /// It did not begin, since something would not be carried out.
+    pub fn refuse(&mut self, why: &[String]) {
+        self.go(Page::Summary);
+        self.problems =
+            why.iter().map(|why| Problem { at: "summary".to_owned(), what: why.clone() }).collect();
+    }
+
+    fn turn(&mut self, field: Field, forward: bool) {
+        if let Some((chosen, count)) = field.choice(&mut self.form, &self.machine) {
+            *chosen = if forward { (*chosen + 1) % count } else { (*chosen + count - 1) % count };
+        }
+    }
+
+    fn type_into(&mut self, field: Field, character: char) {
+        if let Some(text) = field.text(&mut self.form)
+            && text.len() < LONGEST
+            && !character.is_control()
+        {
+            text.push(character);
+        }
+    }
+
+    /// Enter on a disk chooses it and goes to Next, so that one disk takes two strokes.
+    fn choose(&mut self, index: usize, focusable: usize) {
+        self.form.disk = Some(index);
+        self.focus = focusable.saturating_sub(2);
+    }
+
+    fn press(&mut self, button: Button) -> Effect {
+        match button {
+            Button::Next => self.next(),
+            Button::Back => return self.back(),
+            Button::Install => return Effect::Install,
+            Button::Retry => return Effect::Retry,
+            Button::Shell => return Effect::Shell,
+            Button::Restart => return Effect::Restart,
+            Button::PowerOff => return Effect::PowerOff,
+        }
+        Effect::None
+    }
+
+    fn back(&mut self) -> Effect {
+        match self.page {
+            Page::Welcome => return Effect::Leave,
+            // What has begun is not taken back.
+            Page::Progress => {}
+            page => self.go(page.before()),
+        }
+        Effect::None
+    }
+
+    fn next(&mut self) {
+        let mut problems = self.form.checked(&self.machine).err().unwrap_or_default();
+        let zone = self.form.time_zone.trim();
+        if !zone.is_empty() && !self.zones.contains(zone) {
+            let problem = Problem { at: "host.time_zone".to_owned(), what: self.no_zone(zone) };
+            problems.retain(|known| known.at != problem.at);
+            problems.push(problem);
+        }
+        problems.retain(|problem| self.page.owns(&problem.at));
+        if problems.is_empty() && self.page >= Page::Disk {
+            problems.extend(self.make_plan());
+        }
+        if problems.is_empty() {
+            self.go(self.page.after());
+        } else {
+            self.problems = problems;
+        }
+    }
+
+    fn no_zone(&self, zone: &str) -> String {
+        let lower = zone.to_ascii_lowercase();
+        let like = self.zones.iter().find(|known| known.to_ascii_lowercase().contains(&lower));
+        like.map_or_else(
+            || "is no time zone of this image".to_owned(),
+            |like| format!("is no time zone of this image; did you mean {like}?"),
+        )
+    }
+
+    /// The plan for the chosen disk; other pages do not change it.
+    fn make_plan(&mut self) -> Option<Problem> {
+        match plan(&self.machine, &self.form.unchecked(&self.machine, &mut |_, _| ()), &self.image, self.seed)
+        {
+            Ok(plan) => {
+                self.plan = Some(plan);
+                None
+            }
+            Err(why) => Some(Problem { at: "disk".to_owned(), what: why.to_string() }),
+        }
+    }
+
+    fn go(&mut self, page: Page) {
+        self.page = page;
+        self.problems.clear();
+        self.focus = 0;
+        // Where everything may stay as it is, Enter goes on.
+        let all = items(self);
+        let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
+        let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
+        let chosen = page == Page::Disk && self.form.disk.is_some();
+        if let Some(next) =
+            next.filter(|_| chosen || matches!(page, Page::Welcome | Page::Network | Page::Host))
+        {
+            self.focus = next;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a person fills in, and the answers that follow from it.
+
+use std::str::FromStr;
+
+use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, Target, hash_password};
+use xenolith_machine::Machine;
+use xenolith_settings::{
+    Access, Addressing, Host, Network, Problem, Problems, StaticV4, StaticV6, V4, V6, VERSION,
+};
+
+/// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
+const SHORTEST_PASSWORD: usize = 8;
+
+/// Everything that can be filled in, as it was typed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// The chosen disk, by its place in the machine's list.
+    pub disk: Option<usize>,
+    /// The management interface: 0 for every one, else its place in the machine's list and one.
+    pub interface: usize,
+    /// The VLAN.
+    pub vlan: String,
+    /// How IPv4 addresses come: one of [`V4_WAYS`].
+    pub v4: usize,
+    /// An IPv4 address with the length of its prefix.
+    pub v4_address: String,
+    /// The IPv4 router.
+    pub v4_gateway: String,
+    /// How IPv6 addresses come: one of [`V6_WAYS`].
+    pub v6: usize,
+    /// An IPv6 address with the length of its prefix.
+    pub v6_address: String,
+    /// The IPv6 router.
+    pub v6_gateway: String,
+    /// The host's name.
+    pub name: String,
+    /// Servers of names, separated by spaces or commas.
+    pub name_servers: String,
+    /// Servers of time, likewise.
+    pub time_servers: String,
+    /// The time zone.
+    pub time_zone: String,
+    /// root's password.
+    pub password: String,
+    /// The same again.
+    pub password_again: String,
+    /// A public key for SSH.
+    pub ssh_key: String,
+}
+
+/// Ways to an IPv4 address.
+pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
+/// Ways to an IPv6 address.
+pub const V6_WAYS: [&str; 4] = ["none", "from router advertisements", "from DHCP", "fixed"];
+/// Which of them takes an address.
+pub const V4_FIXED: usize = 1;
+/// Likewise.
+pub const V6_FIXED: usize = 3;
+
+impl Form {
+    /// The answers as far as they can be understood, without the password; `add` hears of every mistake under the key of its field.
+    pub(crate) fn unchecked(&self, machine: &Machine, add: &mut dyn FnMut(&str, String)) -> Answers {
+        let rule = self.disk.and_then(|index| machine.disks.get(index)).map(DiskRule::naming);
+        if rule.is_none() {
+            add("disk", "choose the disk that the system goes to".to_owned());
+        }
+        let interface = self.interface.checked_sub(1).and_then(|index| machine.nics.get(index));
+        Answers {
+            version: VERSION,
+            // Whoever confirms the summary has seen what is lost.
+            target: Target { disks: rule.into_iter().collect(), erase: true, state: None },
+            storage: Storage::default(),
+            network: Network {
+                interface: interface.map(|nic| nic.mac.clone()),
+                bond: None,
+                vlan: self.vlan(add),
+                ipv4: self.ipv4(add),
+                ipv6: self.ipv6(add),
+            },
+            host: Host {
+                name: filled(&self.name),
+                time_zone: filled(&self.time_zone),
+                keyboard: None,
+                time_servers: several(&self.time_servers),
+                name_servers: several(&self.name_servers),
+            },
+            access: Access {
+                root_password_hash: None,
+                ssh_keys: filled(&self.ssh_key).into_iter().collect(),
+            },
+            finish: Finish { then: Ending::Stay, report_to: None },
+        }
+    }
+
+    /// The answers without the password's hash.
+    ///
+    /// # Errors
+    /// Every mistake that can be seen without trying, each under the key of its field.
+    pub fn checked(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
+        let mut problems = Problems::default();
+        let answers = self.unchecked(machine, &mut |at, what| problems.add(at, what));
+        if !self.password.is_empty() && self.password.chars().count() < SHORTEST_PASSWORD {
+            problems.add("password", format!("has to have at least {SHORTEST_PASSWORD} characters"));
+        }
+        problems.unless(self.password == self.password_again, "password_again", "is another one");
+        let nobody = self.password.is_empty() && self.ssh_key.trim().is_empty();
+        problems.unless(!nobody, "password", "nobody could come in: give a password, a key for SSH or both");
+        answers.settings().check(&mut problems);
+        if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) }
+    }
+
+    /// Out of range is said by the rules for answers.
+    fn vlan(&self, add: &mut dyn FnMut(&str, String)) -> Option<u16> {
+        parsed(&self.vlan, "network.vlan", "has to be a number from 1 to 4094, or nothing", add)
+    }
+
+    fn ipv4(&self, add: &mut dyn FnMut(&str, String)) -> V4 {
+        match self.v4 {
+            0 => V4::By(Addressing::Dhcp),
+            V4_FIXED => V4::Static(StaticV4 {
+                address: self.v4_address.trim().to_owned(),
+                gateway: parsed(&self.v4_gateway, "network.ipv4.gateway", "is no IPv4 address", add),
+            }),
+            _ => V4::By(Addressing::None),
+        }
+    }
+
+    fn ipv6(&self, add: &mut dyn FnMut(&str, String)) -> V6 {
+        match self.v6 {
+            0 => V6::By(Addressing::None),
+            1 => V6::By(Addressing::Auto),
+            2 => V6::By(Addressing::Dhcp),
+            _ => V6::Static(StaticV6 {
+                address: self.v6_address.trim().to_owned(),
+                gateway: parsed(&self.v6_gateway, "network.ipv6.gateway", "is no IPv6 address", add),
+            }),
+        }
+    }
+
+    /// The answers with the hash of the password.
+    ///
+    /// # Errors
+    /// As [`Form::checked`].
+    pub fn answers(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
+        let mut answers = self.checked(machine)?;
+        if !self.password.is_empty() {
+            let hash = hash_password(&self.password).ok_or_else(|| {
+                vec![Problem { at: "password".to_owned(), what: "cannot be hashed".to_owned() }]
+            })?;
+            answers.access.root_password_hash = Some(hash);
+        }
+        Ok(answers)
+    }
+}
+
+/// What was typed, if anything; `add` hears if it is not understood.
+fn parsed<T: FromStr>(text: &str, at: &str, wrong: &str, add: &mut dyn FnMut(&str, String)) -> Option<T> {
+    let parsed = filled(text)?.parse().ok();
+    if parsed.is_none() {
+        add(at, wrong.to_owned());
+    }
+    parsed
+}
+
+fn filled(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn several(text: &str) -> Vec<String> {
+    text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}

@@ -1,0 +1,399 @@
+//! The pages: what stands on each, and which fields belong to it.
+
+use xenolith_machine::{Machine, judge};
+
+use crate::app::App;
+use crate::form::{Form, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Page {
+    /// What was found.
+    Welcome,
+    /// Where the system goes.
+    Disk,
+    /// The management network.
+    Network,
+    /// Name and clock.
+    Host,
+    /// Who may come in.
+    Access,
+    /// What will be lost.
+    Summary,
+    /// What is being done, and how it ended.
+    Progress,
+}
+
+impl Page {
+    /// All, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Welcome, Self::Disk, Self::Network, Self::Host, Self::Access, Self::Summary, Self::Progress];
+
+    /// Its title.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Welcome => "Welcome",
+            Self::Disk => "Disk",
+            Self::Network => "Management network",
+            Self::Host => "Name and clock",
+            Self::Access => "Access",
+            Self::Summary => "Summary",
+            Self::Progress => "Installation",
+        }
+    }
+
+    /// What to know on it.
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Welcome => {
+                "Nothing is written before you confirm the summary, the last page but one. Escape goes back."
+            }
+            Self::Disk => {
+                "The system takes one disk, all of it. A disk that is not offered says why: it is in use, is the medium that this \
+                 installer runs from, is too small, can be taken out, or is reached over a network. Storage for guests is made later, \
+                 from what is left of this disk or from others."
+            }
+            Self::Network => {
+                "The management network is how you reach this host. Leave it as it is if a DHCP server gives out addresses: then every \
+                 interface asks for one. A fixed address is written with the length of its prefix: 192.0.2.10/24. Without a VLAN, \
+                 management is untagged."
+            }
+            Self::Host => {
+                "All of this may stay empty. In the name, {serial}, {uuid} and {mac} stand for this machine's own. Several servers are \
+                 separated by spaces. A time zone is a name such as Europe/Vienna; without one the clock shows UTC."
+            }
+            Self::Access => {
+                "The password is root's, for the console of this host: SSH takes keys only, never a password, and is off without a key. \
+                 A key is the one line of a file such as id_ed25519.pub."
+            }
+            Self::Summary => {
+                "From Install on, what is on the disks that are named here is lost. Back changes anything before."
+            }
+            Self::Progress => {
+                "The disk does not boot before the last step is done, so an installation that is cut short leaves nothing half-made. \
+                 L shows the log."
+            }
+        }
+    }
+
+    pub(crate) fn after(self) -> Self {
+        Self::ALL.into_iter().find(|page| *page > self).unwrap_or(self)
+    }
+
+    pub(crate) fn before(self) -> Self {
+        Self::ALL.into_iter().rev().find(|page| *page < self).unwrap_or(self)
+    }
+
+    /// Keys of the problems that are told on it.
+    pub(crate) fn owns(self, at: &str) -> bool {
+        match self {
+            Self::Disk => at == "disk",
+            Self::Network => at.starts_with("network"),
+            Self::Host => at.starts_with("host."),
+            Self::Access => at.starts_with("access") || at.starts_with("password"),
+            Self::Welcome | Self::Summary | Self::Progress => false,
+        }
+    }
+}
+
+/// Something that is filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Interface,
+    Vlan,
+    V4,
+    V4Address,
+    V4Gateway,
+    V6,
+    V6Address,
+    V6Gateway,
+    Name,
+    NameServers,
+    TimeServers,
+    TimeZone,
+    Password,
+    PasswordAgain,
+    SshKey,
+}
+
+impl Field {
+    /// The key of problems that are told below it.
+    pub(crate) const fn at(self) -> &'static str {
+        match self {
+            Self::Interface => "network.interface",
+            Self::Vlan => "network.vlan",
+            Self::V4 => "network",
+            Self::V4Address => "network.ipv4.address",
+            Self::V4Gateway => "network.ipv4.gateway",
+            Self::V6 => "network.ipv6",
+            Self::V6Address => "network.ipv6.address",
+            Self::V6Gateway => "network.ipv6.gateway",
+            Self::Name => "host.name",
+            Self::NameServers => "host.name_servers",
+            Self::TimeServers => "host.time_servers",
+            Self::TimeZone => "host.time_zone",
+            Self::Password => "password",
+            Self::PasswordAgain => "password_again",
+            Self::SshKey => "access.ssh_keys[0]",
+        }
+    }
+
+    /// The text that is typed into it, if it is one.
+    pub(crate) fn text(self, form: &mut Form) -> Option<&mut String> {
+        Some(match self {
+            Self::Vlan => &mut form.vlan,
+            Self::V4Address => &mut form.v4_address,
+            Self::V4Gateway => &mut form.v4_gateway,
+            Self::V6Address => &mut form.v6_address,
+            Self::V6Gateway => &mut form.v6_gateway,
+            Self::Name => &mut form.name,
+            Self::NameServers => &mut form.name_servers,
+            Self::TimeServers => &mut form.time_servers,
+            Self::TimeZone => &mut form.time_zone,
+            Self::Password => &mut form.password,
+            Self::PasswordAgain => &mut form.password_again,
+            Self::SshKey => &mut form.ssh_key,
+            Self::Interface | Self::V4 | Self::V6 => return None,
+        })
+    }
+
+    /// What is chosen in it and out of how many, if it is a choice that the arrows to the sides change.
+    pub(crate) fn choice<'a>(self, form: &'a mut Form, machine: &Machine) -> Option<(&'a mut usize, usize)> {
+        Some(match self {
+            Self::Interface => (&mut form.interface, machine.nics.len() + 1),
+            Self::V4 => (&mut form.v4, V4_WAYS.len()),
+            Self::V6 => (&mut form.v6, V6_WAYS.len()),
+            _ => return None,
+        })
+    }
+}
+
+/// A thing that is done by Enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Button {
+    Next,
+    Back,
+    Install,
+    Retry,
+    Shell,
+    Restart,
+    PowerOff,
+}
+
+impl Button {
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Next => "Next",
+            Self::Back => "Back",
+            Self::Install => "Install",
+            Self::Retry => "Try this step again",
+            Self::Shell => "Shell",
+            Self::Restart => "Restart",
+            Self::PowerOff => "Power off",
+        }
+    }
+}
+
+/// A part of a page, from top to bottom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// Words.
+    Words(String),
+    /// One of several, of which one is chosen.
+    Option { index: usize, label: String, chosen: bool },
+    /// One of several, changed by the arrows to the sides.
+    Choice { field: Field, label: &'static str, value: String },
+    /// A text.
+    Input { field: Field, label: &'static str, value: String, secret: bool },
+    /// What is wrong with the field above.
+    Problem(String),
+    /// What Enter does; they stand beside each other.
+    Button(Button),
+}
+
+impl Item {
+    pub(crate) const fn takes_focus(&self) -> bool {
+        !matches!(self, Self::Words(_) | Self::Problem(_))
+    }
+}
+
+/// What stands on the page that is shown.
+pub(crate) fn items(app: &App) -> Vec<Item> {
+    let mut items = match app.page {
+        Page::Welcome => welcome(app),
+        Page::Disk => disks(app),
+        Page::Network => network(app),
+        Page::Host => vec![
+            text(app, Field::Name, "Host name"),
+            text(app, Field::NameServers, "Name servers"),
+            text(app, Field::TimeServers, "Time servers"),
+            text(app, Field::TimeZone, "Time zone"),
+        ],
+        Page::Access => vec![
+            text(app, Field::Password, "root's password"),
+            text(app, Field::PasswordAgain, "The same again"),
+            text(app, Field::SshKey, "SSH key"),
+        ],
+        Page::Summary => summary(app),
+        Page::Progress => return app.progress.items(),
+    };
+    items = with_problems(app, items);
+    items.push(Item::Words(String::new()));
+    match app.page {
+        Page::Welcome => items.push(Item::Button(Button::Next)),
+        Page::Summary => items.extend([Item::Button(Button::Back), Item::Button(Button::Install)]),
+        _ => items.extend([Item::Button(Button::Next), Item::Button(Button::Back)]),
+    }
+    items
+}
+
+/// Each problem below its field, those without one at the end.
+fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
+    let mut left: Vec<_> = app.problems.iter().collect();
+    let mut all = Vec::new();
+    for item in items {
+        let field = match &item {
+            Item::Choice { field, .. } | Item::Input { field, .. } => Some(*field),
+            _ => None,
+        };
+        all.push(item);
+        left.retain(|problem| {
+            let here = field.is_some_and(|field| field.at() == problem.at);
+            if here {
+                all.push(Item::Problem(problem.what.clone()));
+            }
+            !here
+        });
+    }
+    all.extend(left.into_iter().map(|problem| Item::Problem(problem.what.clone())));
+    all
+}
+
+fn text(app: &App, field: Field, label: &'static str) -> Item {
+    let mut form = app.form.clone();
+    let value = field.text(&mut form).cloned().unwrap_or_default();
+    Item::Input { field, label, value, secret: matches!(field, Field::Password | Field::PasswordAgain) }
+}
+
+fn welcome(app: &App) -> Vec<Item> {
+    let machine = &app.machine;
+    let system = [&machine.system.vendor, &machine.system.product];
+    let system: Vec<&str> = system.into_iter().flatten().map(String::as_str).collect();
+    let offered = machine.disks.iter().filter(|disk| judge(machine, disk).is_offered()).count();
+    let mut words = vec![
+        format!("This installs Xenolith {} on this machine.", app.image.version),
+        String::new(),
+        format!("Machine     {}", if system.is_empty() { "unknown".to_owned() } else { system.join(" ") }),
+        format!("Processors  {}, memory {}", machine.processors, machine.memory),
+        format!("Disks       {}, of which {offered} can be installed on", machine.disks.len()),
+        format!("Network     {}", nics(machine)),
+    ];
+    for disk in &machine.disks {
+        if let Some(installation) = xenolith_installer::found(disk) {
+            words.push(format!("Found       {installation} on {}", disk.name));
+        }
+    }
+    words.extend([String::new(), "Nothing is written before you confirm the summary.".to_owned()]);
+    words.into_iter().map(Item::Words).collect()
+}
+
+fn nics(machine: &Machine) -> String {
+    let linked = machine.nics.iter().filter(|nic| nic.link == Some(true)).count();
+    let interfaces = if machine.nics.len() == 1 { "interface" } else { "interfaces" };
+    format!("{} {interfaces}, {linked} with a link", machine.nics.len())
+}
+
+fn disks(app: &App) -> Vec<Item> {
+    let machine = &app.machine;
+    let mut items = vec![Item::Words("Where the system goes. All of that disk will be lost.".to_owned())];
+    let (mut offered, mut not) = (Vec::new(), Vec::new());
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let label = format!(
+            "{:<9}{:>9}  {:<8}{:<24} {}",
+            disk.name,
+            disk.size.to_string(),
+            disk.bus.to_string(),
+            known(&disk.model),
+            known(&disk.serial)
+        );
+        let refusals = judge(machine, disk).refusals;
+        if refusals.is_empty() {
+            offered.push(Item::Option { index, label, chosen: app.form.disk == Some(index) });
+            let holds = xenolith_installer::holds(disk);
+            let holds = if holds.is_empty() {
+                "nothing was found on it".to_owned()
+            } else {
+                format!("holds {holds}")
+            };
+            offered.push(Item::Words(format!("        {holds}")));
+        } else {
+            not.push(Item::Words(format!("      {label}")));
+            not.extend(refusals.iter().map(|why| Item::Words(format!("        not offered: {why}"))));
+        }
+    }
+    if machine.disks.is_empty() {
+        not.push(Item::Words(xenolith_machine::NO_DISKS.to_owned()));
+    }
+    items.extend(offered);
+    items.extend(not);
+    items
+}
+
+fn network(app: &App) -> Vec<Item> {
+    let form = &app.form;
+    let interface = match form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index)) {
+        None => "every one".to_owned(),
+        Some(nic) => {
+            let link = match (nic.link, nic.speed) {
+                (Some(true), Some(speed)) => format!("{speed} Mbit/s"),
+                (Some(true), None) => "link".to_owned(),
+                (Some(false), _) => "no link".to_owned(),
+                (None, _) => "down".to_owned(),
+            };
+            format!("{} {} {link}, {}", nic.name, nic.mac, nic.driver)
+        }
+    };
+    let mut items = vec![
+        Item::Choice { field: Field::Interface, label: "Interface", value: interface },
+        text(app, Field::Vlan, "VLAN"),
+        Item::Choice { field: Field::V4, label: "IPv4", value: V4_WAYS[form.v4].to_owned() },
+    ];
+    if form.v4 == V4_FIXED {
+        items.extend([text(app, Field::V4Address, "  Address"), text(app, Field::V4Gateway, "  Router")]);
+    }
+    items.push(Item::Choice { field: Field::V6, label: "IPv6", value: V6_WAYS[form.v6].to_owned() });
+    if form.v6 == V6_FIXED {
+        items.extend([text(app, Field::V6Address, "  Address"), text(app, Field::V6Gateway, "  Router")]);
+    }
+    items
+}
+
+fn summary(app: &App) -> Vec<Item> {
+    let form = &app.form;
+    let said = |text: &str, otherwise: &str| {
+        if text.trim().is_empty() { otherwise.to_owned() } else { text.trim().to_owned() }
+    };
+    let mut words: Vec<String> = app
+        .plan
+        .iter()
+        .flat_map(|plan| plan.losses().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    words.push(String::new());
+    let v4 = if form.v4 == V4_FIXED { said(&form.v4_address, "-") } else { V4_WAYS[form.v4].to_owned() };
+    let v6 = if form.v6 == V6_FIXED { said(&form.v6_address, "-") } else { V6_WAYS[form.v6].to_owned() };
+    let nic = form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index));
+    let nic = nic.map_or_else(|| "every interface".to_owned(), |nic| nic.name.clone());
+    let vlan =
+        if form.vlan.trim().is_empty() { String::new() } else { format!(", VLAN {}", form.vlan.trim()) };
+    words.push(format!("Network       {nic}{vlan}; IPv4 {v4}; IPv6 {v6}"));
+    words.push(format!("Host name     {}", said(&form.name, "xenolith")));
+    words.push(format!("Clock         {}", said(&form.time_zone, "UTC")));
+    let ways = [
+        (!form.password.is_empty(), "password on the console"),
+        (!form.ssh_key.trim().is_empty(), "SSH key"),
+    ];
+    let ways: Vec<&str> = ways.into_iter().filter_map(|(is, way)| is.then_some(way)).collect();
+    words.push(format!("root comes in by {}", ways.join(" and ")));
+    words.into_iter().map(Item::Words).collect()
+}
