@@ -8,6 +8,7 @@ use xenolith_layout::{Bytes, SectorSize, disk::minimum};
 use xenolith_machine::Refusal;
 use xenolith_vm::{Medium, Vm};
 
+use super::media::runs_from;
 use crate::{
     context::{Context, Count},
     host::{ACTION, BOOT, Bench, disks_not_offered, power_off, ready, status},
@@ -47,15 +48,16 @@ const MADE: &[(&str, &str)] = &[
     ("stat -c %a /run/xenolith/state/settings.toml", "600"),
 ];
 
-/// Installs, and starts from the disk without the medium.
-pub fn install(context: &Context) -> anyhow::Result<Count> {
+/// Boots the ISO as a CD, installs, and starts from the disk without the medium.
+pub fn cd(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = empty_disk(folder.path())?;
     let iso = context.artefacts()?.file("iso", "xenolith.iso");
-    let mut bench = Bench::new(context, "install", Medium::Cd(iso))?;
+    let mut bench = Bench::new(context, "iso-cd", Medium::Cd(iso))?;
     bench.machine().media.push(target.clone());
     bench.run(|vm| {
         ready(vm)?;
+        runs_from(vm, "iso", &["vda"])?;
         installs(vm)?;
         power_off(vm)
     })?;
@@ -70,8 +72,6 @@ pub fn install(context: &Context) -> anyhow::Result<Count> {
 }
 
 fn installs(vm: &Vm) -> anyhow::Result<()> {
-    let disks = disks_not_offered(vm)?;
-    ensure!(disks.get("vda").is_some_and(Vec::is_empty), "the empty disk is not offered: {disks:?}");
     vm.ssh_ok(WRITE_ANSWERS)?;
     let plan = vm.ssh_ok("xenolith-install --answers /run/answers.toml --dry-run")?;
     ensure!(plan.contains("/dev/vda") && plan.contains("will be lost"), "the plan names no disk:\n{plan}");

@@ -17,13 +17,12 @@ pub const CHECKS: &[Check] = &[
         "the disk image runs what was compiled here, starts PV, PVH and HVM guests, and finds its state again",
         disk::disk,
     ),
-    slow("iso-cd", "the ISO boots as a CD", media::cd),
-    slow("iso-usb", "the ISO boots as a USB stick", media::usb),
     slow(
-        "install",
-        "the ISO installs by answers onto an empty disk, which then boots by itself",
-        install::install,
+        "iso-cd",
+        "the ISO boots as a CD and installs by answers onto an empty disk, which then boots by itself",
+        install::cd,
     ),
+    slow("iso-usb", "the ISO boots as a USB stick", media::usb),
     rare(
         "install-screens",
         "somebody installs with keys on a serial line, and logs in there with the password",
