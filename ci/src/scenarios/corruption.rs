@@ -34,7 +34,7 @@ fn never_ready(context: &Context, scenario: &'static str, role: Role, at: u64) -
     let mut bench = Bench::new(context, scenario, Medium::Disk { path: image, throw_away: true })?;
     // A failed boot restarts the machine, so that the loader counts the try; here the first restart is the end.
     bench.machine().stop_on_reset = true;
-    // Without one the initrd does not look there for another root, which takes minutes.
+    // Nothing but the damaged image is to be found.
     bench.machine().network = false;
     bench.run(|vm| {
         let mut seen_xen = false;
