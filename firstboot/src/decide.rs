@@ -13,11 +13,14 @@ use crate::partly::{with_root_password, with_time_servers};
 use crate::task::Task;
 
 const HOST_NAME: &str = "etc/hostname";
-const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
-const SHADOW: &str = "etc/shadow";
+/// Who may come in over SSH as root; below the root, as the rest.
+pub const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
+/// Where root's password stands.
+pub const SHADOW: &str = "etc/shadow";
 const CHRONY: &str = "etc/chrony/chrony.conf";
 const LOCAL_TIME: &str = "etc/localtime";
-const TIME_ZONES: &str = "usr/share/zoneinfo";
+/// The time zones that the image knows.
+pub const TIME_ZONES: &str = "usr/share/zoneinfo";
 
 /// What decisions look at besides settings.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ mod run;
 mod task;
 
 pub use change::{Change, Reload, System, ThisHost};
-pub use decide::{Decision, Facts, decide};
+pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use run::{Paths, RunError, run};
 pub use task::Task;

@@ -60,8 +60,6 @@ pub struct Machine {
     pub memory: u32,
     /// Virtual processors.
     pub cpus: u32,
-    /// Whether it has a network interface.
-    pub network: bool,
     /// This port of 127.0.0.1 leads to the machine's port 22.
     pub ssh_port: Option<u16>,
     /// What the network's DHCP server names as boot file.
@@ -75,7 +73,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine with the media given, 3 GiB, two processors, a network without ports, events on the serial line.
+    /// A machine with the media given, 3 GiB, two processors, no network ports, events on the serial line.
     pub fn new(tools: &Path, run: &Path, media: Vec<Medium>) -> Self {
         Self {
             tools: tools.into(),
@@ -85,7 +83,6 @@ impl Machine {
             media,
             memory: 3072,
             cpus: 2,
-            network: true,
             ssh_port: None,
             boot_url: None,
             serial: Serial::Events,
@@ -157,9 +154,6 @@ impl Machine {
     }
 
     fn network_args(&self) -> Vec<String> {
-        if !self.network {
-            return vec!["-nic".into(), "none".into()];
-        }
         let mut network = "user,id=net0".to_owned();
         match self.ssh_port {
             Some(port) => network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22")),

@@ -34,8 +34,6 @@ fn never_ready(context: &Context, scenario: &'static str, role: Role, at: u64) -
     let mut bench = Bench::new(context, scenario, Medium::Disk { path: image, throw_away: true })?;
     // A failed boot restarts the machine, so that the loader counts the try; here the first restart is the end.
     bench.machine().stop_on_reset = true;
-    // Nothing but the damaged image is to be found.
-    bench.machine().network = false;
     bench.run(|vm| {
         let mut seen_xen = false;
         let end = vm.until("end of the failed boot", BOOT, |event| match event {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use xenolith_firstboot::{SHADOW, SSH_KEYS};
 use xenolith_status::{Address, Doors, OnEnter, console, on_enter};
 
 use crate::look;
@@ -17,10 +18,6 @@ use crate::look;
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often it asks systemd, device-mapper and the hypervisor, which costs a slow host seconds.
 const ASK_AGAIN: Duration = Duration::from_secs(300);
-/// A key for root, without which sshd does not start.
-const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
-/// Whether root has a password.
-const SHADOW: &str = "etc/shadow";
 /// How long an error of the installer stays where nobody presses a key.
 const TIME_TO_READ: Duration = Duration::from_secs(120);
 const LOGIN: &str = "/usr/bin/login";

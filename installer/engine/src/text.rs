@@ -7,14 +7,13 @@ use crate::plan::{DiskId, Erased, Plan, Step, Target};
 impl Plan {
     /// What goes: a line for each disk.
     pub fn losses(&self) -> String {
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let line = |Erased { disk, model, holds }: &Erased| {
             let holds = if holds.is_empty() { "nothing" } else { holds };
             let (path, size) = (&disk.path, disk.size);
             format!(
                 "  {path}  {size}  model {}  serial {}  holds {holds}\n",
-                known(model),
-                known(&disk.serial)
+                model.as_deref().unwrap_or("-"),
+                disk.serial.as_deref().unwrap_or("-")
             )
         };
         let head = format!(

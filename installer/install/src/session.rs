@@ -13,7 +13,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 use xenolith_answers::Answers;
-use xenolith_firstboot::{Facts, System as _, ThisHost};
+use xenolith_firstboot::{Facts, System as _, TIME_ZONES, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
 use xenolith_layout::{Seed, names::STATE_SETTINGS};
 use xenolith_machine::{Capture, Machine};
@@ -23,7 +23,6 @@ use crate::{medium::Medium, settings};
 
 /// Where what was done is written down, and what is put together before it is written to a disk.
 const RUN: &str = "/run/xenolith/install";
-const TIME_ZONES: &str = "/usr/share/zoneinfo";
 /// The deepest name of a time zone has three parts.
 const ZONE_DEPTH: usize = 3;
 
@@ -153,7 +152,7 @@ fn seed() -> io::Result<Seed> {
 /// The time zones that this image knows, and the installed one with it.
 pub fn time_zones() -> BTreeSet<String> {
     let mut zones = BTreeSet::new();
-    collect(Path::new(TIME_ZONES), "", 0, &mut zones);
+    collect(&Path::new("/").join(TIME_ZONES), "", 0, &mut zones);
     zones
 }
 

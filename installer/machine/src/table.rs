@@ -9,14 +9,13 @@ pub fn table(machine: &Machine) -> String {
     for disk in &machine.disks {
         let refusals = judge(machine, disk).refusals;
         let verdict = if refusals.is_empty() { "offered" } else { "not offered" };
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         lines.push(format!(
             "{:<10} {:>10}  {:<6} {:<24} {:<20} {verdict}",
             disk.name,
             disk.size.to_string(),
             disk.bus.to_string(),
-            known(&disk.model),
-            known(&disk.serial)
+            disk.model.as_deref().unwrap_or("-"),
+            disk.serial.as_deref().unwrap_or("-")
         ));
         lines.extend(refusals.iter().map(|refusal| format!("{:<10} {refusal}", "")));
     }

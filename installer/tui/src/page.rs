@@ -308,14 +308,13 @@ fn disks(app: &App) -> Vec<Item> {
     let mut items = vec![Item::Words("Where the system goes. All of that disk will be lost.".to_owned())];
     let (mut offered, mut not) = (Vec::new(), Vec::new());
     for (index, disk) in machine.disks.iter().enumerate() {
-        let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
         let label = format!(
             "{:<9}{:>9}  {:<8}{:<24} {}",
             disk.name,
             disk.size.to_string(),
             disk.bus.to_string(),
-            known(&disk.model),
-            known(&disk.serial)
+            disk.model.as_deref().unwrap_or("-"),
+            disk.serial.as_deref().unwrap_or("-")
         );
         let refusals = judge(machine, disk).refusals;
         if refusals.is_empty() {
