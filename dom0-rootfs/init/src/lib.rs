@@ -36,6 +36,7 @@ pub mod etc;
 pub mod events;
 pub mod grow;
 pub mod guids;
+pub mod mirror;
 pub mod mounts;
 pub mod needs;
 pub mod net;

@@ -34,11 +34,13 @@ pub enum Tool {
     Cp,
     /// Brings a network device up and gives it its address.
     Ip,
+    /// Starts the array that the state of two disks lies on.
+    Mdadm,
 }
 
 impl Tool {
     /// All of them, in the order of [`PROGRAMS`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Veritysetup,
         Self::Modprobe,
         Self::Losetup,
@@ -48,6 +50,7 @@ impl Tool {
         Self::Resize2fs,
         Self::Cp,
         Self::Ip,
+        Self::Mdadm,
     ];
 
     /// Where it lies, in the initrd as in the package it comes from.
@@ -62,6 +65,7 @@ impl Tool {
             Self::Resize2fs => "/usr/sbin/resize2fs",
             Self::Cp => "/usr/bin/cp",
             Self::Ip => "/usr/bin/ip",
+            Self::Mdadm => "/usr/sbin/mdadm",
         }
     }
 
@@ -75,6 +79,7 @@ impl Tool {
             Self::MkfsExt4 | Self::E2fsck | Self::Resize2fs => "e2fsprogs",
             Self::Cp => "coreutils",
             Self::Ip => "iproute2",
+            Self::Mdadm => "mdadm",
         }
     }
 
@@ -95,6 +100,7 @@ pub const PROGRAMS: &[&str] = &[
     Tool::Resize2fs.path(),
     Tool::Cp.path(),
     Tool::Ip.path(),
+    Tool::Mdadm.path(),
 ];
 
 /// Symbolic links that the initrd needs besides the usual merged `/bin`, `/sbin`, `/lib` and `/lib64`: the
@@ -104,7 +110,7 @@ pub const LINKS: &[(&str, &str)] =
 
 /// Modules that are loaded by name before anything else, because no device announces them.
 pub const EARLY_MODULES: &[&str] =
-    &["sha256_ssse3", "dm_mod", "dm_verity", "erofs", "overlay", "loop", "isofs", "ext4", "efivarfs"];
+    &["sha256_ssse3", "dm_mod", "dm_verity", "erofs", "overlay", "loop", "isofs", "ext4", "md_mod", "raid1", "efivarfs"];
 
 /// Modules, by name, that the initrd carries. Those of [`EARLY_MODULES`] are loaded by name, the others when a
 /// device asks for them. A name that the kernel has built in needs no file.
@@ -118,6 +124,8 @@ pub const MODULES: &[&str] = &[
     "loop",
     "isofs",
     "ext4",
+    "md_mod",
+    "raid1",
     "crc32c_intel",
     "crc32c_generic",
     "efivarfs",

@@ -22,6 +22,8 @@ use xenolith_layout::names::BOOT_FACTS;
 /// How long modules that are still being loaded may hold up a system whose root is already there.
 const SETTLE: Duration = Duration::from_secs(30);
 const SYS: &str = "/sys";
+/// What is added to the image's `efi.mount`, as long as this boot lasts.
+const ESP_MOUNT_DROP_IN: &str = "/run/systemd/system/efi.mount.d";
 
 /// Runs to the end: the system's init in place of this program.
 ///
@@ -42,8 +44,9 @@ pub fn run() -> Result<Infallible, InitError> {
     let _ = fs_err::write("/sys/module/block/parameters/events_dfl_poll_msecs", "2000\n");
     events.coldplug(Path::new(SYS));
     let root = search(&mut events, &loader, &cmdline)?;
-    let state = mount_state(&root)?;
+    let state = mount_state(&root, &mut events)?;
     switch::writable_parts(root.slot, cmdline.root_hash)?;
+    name_esp(&root, &loader)?;
     write_facts(root, &state, cmdline, loader)?;
     events.settle(SETTLE)?;
     drop(events);
@@ -101,9 +104,19 @@ fn report(search: &Search, disks: &[blocks::Disk]) {
 }
 
 /// Only a slot on a disk keeps state; whatever came from a medium leaves no trace on the machine.
-fn mount_state(root: &Root) -> Result<State, InitError> {
+fn mount_state(root: &Root, events: &mut Events) -> Result<State, InitError> {
     let disk = root.disk.as_deref().filter(|_| root.medium == Medium::Disk);
-    state::mount(disk, Path::new(SYS))
+    state::mount(disk, events, Path::new(SYS))
+}
+
+/// Of two disks that mirror each other each has an ESP, and its label does not say which one the loader counts the boots on.
+fn name_esp(root: &Root, loader: &Loader) -> Result<(), InitError> {
+    if let (Medium::Disk, Origin::Partition(guid)) = (root.medium, loader.origin) {
+        let folder = Path::new(ESP_MOUNT_DROP_IN);
+        fs_err::create_dir_all(folder)?;
+        fs_err::write(folder.join("10-loader.conf"), format!("[Mount]\nWhat=/dev/disk/by-partuuid/{guid}\n"))?;
+    }
+    Ok(())
 }
 
 fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> Result<(), InitError> {

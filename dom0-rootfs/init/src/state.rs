@@ -6,6 +6,7 @@
 //!   nothing (4 KiB of zeros)       grow the partition, make a file system: the first boot of this disk
 //!   ext4                           e2fsck -p (then from the backup superblock), mount, grow the file system if
 //!                                  the partition is longer
+//!   a member of a mirror           the array is started ([`mirror`]), and the rest of this table is about it
 //!   ext4 that stays damaged        tmpfs, "tmpfs (damaged: …)": for people to mend
 //!   zeros, but a backup superblock the start was lost: as damaged, after an attempt to mend it
 //!   anything else                  tmpfs, "tmpfs (damaged: …)"
@@ -28,7 +29,9 @@ use xenolith_layout::names::STATE_CLAIMED;
 use crate::blocks::{self, Disk};
 use crate::console::{alarm, note, say};
 use crate::error::InitError;
+use crate::events::Events;
 use crate::grow::grow;
+use crate::mirror;
 use crate::mounts::{mount_new, unmount};
 use crate::needs::Tool;
 
@@ -120,8 +123,8 @@ pub fn make_room(disk: &Disk) {
 ///
 /// # Errors
 /// Only if not even RAM can be mounted.
-pub fn mount(disk: Option<&str>, sys: &Path) -> Result<State, InitError> {
-    let state = match disk.map(|disk| mount_partition(disk, sys)) {
+pub fn mount(disk: Option<&str>, events: &mut Events, sys: &Path) -> Result<State, InitError> {
+    let state = match disk.map(|disk| mount_partition(disk, events, sys)) {
         None => State::Memory,
         Some(Ok(node)) => State::Partition(node),
         Some(Err(error)) => State::Damaged(error.line()),
@@ -146,7 +149,7 @@ pub fn is_first_boot(state: &State, at: &Path) -> bool {
     }
 }
 
-fn mount_partition(disk: &str, sys: &Path) -> Result<PathBuf, InitError> {
+fn mount_partition(disk: &str, events: &mut Events, sys: &Path) -> Result<PathBuf, InitError> {
     let disk = blocks::disks(sys).into_iter().find(|found| found.name == disk);
     let disk = disk.ok_or(InitError::Refused("the disk of the root is gone"))?;
     let label = Role::State.label();
@@ -155,7 +158,7 @@ fn mount_partition(disk: &str, sys: &Path) -> Result<PathBuf, InitError> {
     if disk.read_only {
         return Err(InitError::Refused("the disk is read-only"));
     }
-    let node = partition.node();
+    let node = mirror::device(&disk, partition.node(), events, sys)?;
     let content = look(&node)?;
     match content {
         Content::Blank => {
@@ -171,7 +174,9 @@ fn mount_partition(disk: &str, sys: &Path) -> Result<PathBuf, InitError> {
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount_new(&node, STATE, "ext4", flags, "errors=remount-ro")?;
+    // An array is as long as it was made.
     if let Content::Ext4(length) = content
+        && node == partition.node()
         && partition.size.checked_sub(length).is_some_and(|more| more >= WORTH_GROWING)
     {
         say(format_args!("growing the state file system on {}", node.display()));

@@ -54,6 +54,14 @@ pub const STATE_MAX: Bytes = Bytes::gib(64);
 /// The least that a local SR is made with.
 pub const LOCAL_SR_MIN: Bytes = Bytes::gib(1);
 
+/// The device that the state lies on where two disks mirror each other: the same name at every boot, chosen by whoever starts the array.
+pub const STATE_MIRROR: &str = "/dev/md127";
+/// The name in the superblocks of that array.
+pub const STATE_MIRROR_NAME: &str = "xenolith-state";
+/// What an array keeps in front of its data: superblock, write-intent bitmap, and room for both to change. Each of the two options of
+/// mdadm(8) that it sets is written down here, as an array is made in one place and its size is counted on in another.
+pub const MIRROR_DATA_OFFSET: Bytes = Bytes::mib(1);
+
 /// The partition array of a GPT: 128 entries of 128 bytes.
 const TABLE: Bytes = Bytes::kib(16);
 
@@ -291,14 +299,108 @@ pub fn plan(disk: Bytes, sector: SectorSize, options: &Options) -> Result<DiskLa
         });
         next = end;
     }
-    Ok(DiskLayout {
-        guid: options.seed.guid("xenolith-disk"),
+    Ok(table(options.seed, sector, sectors, partitions))
+}
+
+/// Lays out a disk that has nothing but storage for guests: one partition, whose number in the table is 1.
+///
+/// # Errors
+/// [`LayoutError::TooSmall`] names the smallest disk that would do.
+pub fn plan_storage(disk: Bytes, sector: SectorSize, seed: Seed) -> Result<DiskLayout, LayoutError> {
+    let sectors = sector.whole_sectors(disk);
+    let whole = sectors.bytes(sector).expect("whole sectors are no longer than the disk");
+    let minimum = ALIGNMENT + LOCAL_SR_MIN + reserved_at_end(sector);
+    let end = usable_end(whole, sector).filter(|_| whole >= minimum);
+    let end = end.ok_or(LayoutError::TooSmall { disk, minimum })?;
+    let partition = Partition {
+        role: Role::LocalSr,
+        guid: seed.guid(Role::LocalSr.label()),
+        first: lba(ALIGNMENT, sector),
+        last: last_before(end, sector),
+    };
+    Ok(table(seed, sector, sectors, vec![partition]))
+}
+
+/// A partition of a disk that somebody else laid out, or this system long ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its GPT label.
+    pub label: String,
+    /// Its unique GUID.
+    pub guid: Uuid,
+    /// Where it begins.
+    pub first: Bytes,
+    /// Its length.
+    pub length: Bytes,
+}
+
+/// Why a disk that is laid out already cannot be used as it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdoptError {
+    /// It has other partitions than this system makes.
+    #[error("its partitions are not those that this version makes: {0}")]
+    Other(String),
+    /// A partition has another size, or lies elsewhere.
+    #[error("{label} has {length} at byte {}; this version needs {needed}", first.get())]
+    Size {
+        /// Which.
+        label: &'static str,
+        /// Where it begins.
+        first: Bytes,
+        /// Its length.
+        length: Bytes,
+        /// What it would have to have.
+        needed: &'static str,
+    },
+}
+
+/// The layout of a disk that is used as it is, with its local SR: every partition is where and as long as [`plan`] could have made it.
+/// Its table is not written again, so the disk's own GUID does not matter.
+///
+/// # Errors
+/// [`AdoptError`]; what is not exactly known is not touched.
+pub fn adopt(disk: Bytes, sector: SectorSize, existing: &[Existing]) -> Result<DiskLayout, AdoptError> {
+    let labels: Vec<&str> = existing.iter().map(|one| one.label.as_str()).collect();
+    let all = Role::ALL.map(Role::label);
+    if labels != all {
+        return Err(AdoptError::Other(labels.join(", ")));
+    }
+    let sectors = sector.whole_sectors(disk);
+    let mut end = ALIGNMENT;
+    let mut partitions = Vec::with_capacity(existing.len());
+    for (role, one) in Role::ALL.into_iter().zip(existing) {
+        let wrong = |needed| AdoptError::Size { label: role.label(), first: one.first, length: one.length, needed };
+        let aligned = |bytes: Bytes| bytes.round_down(ALIGNMENT) == bytes;
+        if !aligned(one.first) || !aligned(one.length) || one.first < end {
+            return Err(wrong("whole MiB behind the partition before"));
+        }
+        match role {
+            Role::State if one.length < STATE_MIN => return Err(wrong("at least 1 GiB")),
+            Role::State | Role::LocalSr => {}
+            fixed if one.length != fixed_size(fixed) || one.first != end => {
+                return Err(wrong("the size and place that a new one has"));
+            }
+            _ => {}
+        }
+        end = one.first.checked_add(one.length).ok_or_else(|| wrong("to end on the disk"))?;
+        if one.length == Bytes::ZERO || usable_end(disk, sector).is_none_or(|usable| end > usable) {
+            return Err(wrong("to end on the disk"));
+        }
+        let (first, last) = (lba(one.first, sector), last_before(end, sector));
+        partitions.push(Partition { role, guid: one.guid, first, last });
+    }
+    Ok(table(Seed::new([0; 32]), sector, sectors, partitions))
+}
+
+fn table(seed: Seed, sector: SectorSize, sectors: Sectors, partitions: Vec<Partition>) -> DiskLayout {
+    DiskLayout {
+        guid: seed.guid("xenolith-disk"),
         sector,
         sectors,
         first_usable: lba(sector.bytes() + sector.bytes() + TABLE, sector),
         last_usable: last_usable(sectors, sector).expect("the disk has room for both tables"),
         partitions,
-    })
+    }
 }
 
 /// What state and SR get of `rest`: without SR state takes all up to its limit, with one a quarter of it.

@@ -3,6 +3,7 @@
 //!
 //! A number or a name that two crates need is written down here and nowhere else.
 
+pub mod boot_option;
 pub mod disk;
 mod guid;
 mod identity;

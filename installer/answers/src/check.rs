@@ -40,6 +40,17 @@ fn targets(answers: &Answers, problems: &mut Problems) {
     for (index, rule) in answers.storage.disks.iter().enumerate() {
         rule_problems(&format!("storage.disks[{index}]"), rule, problems);
     }
+    let keeps = answers.storage.kind == StorageKind::Keep;
+    problems.unless(
+        !keeps || answers.storage.disks.is_empty(),
+        "storage.disks",
+        "cannot stand beside `kind = \"keep\"`: what there is stays as it is",
+    );
+    problems.unless(
+        !keeps || target.state.is_none(),
+        "target.state",
+        "cannot stand beside `storage.kind = \"keep\"`: the partitions stay as long as they are",
+    );
     let pointless = answers.storage.kind == StorageKind::None && !answers.storage.disks.is_empty();
     problems.unless(!pointless, "storage.kind", "is \"none\", but disks are given; say \"lvm\" or \"ext\"");
 }

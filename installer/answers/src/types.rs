@@ -67,6 +67,8 @@ pub enum StorageKind {
     Lvm,
     /// Files on ext4.
     Ext,
+    /// What an installation before has on the target stays as it is: Xenolith's own, on a single disk.
+    Keep,
 }
 
 /// What happens at the end.

@@ -85,3 +85,44 @@ fn is_storage(part: &Part) -> bool {
         .flatten()
         .any(|mark| STORAGE.iter().any(|start| mark.starts_with(start)) || mark == "localsr")
 }
+
+/// What is on a disk, in words; empty if nothing was found.
+pub fn holds(disk: &Disk) -> String {
+    if let Some(installation) = found(disk) {
+        return installation.to_string();
+    }
+    let content = &disk.content;
+    let mut words = Vec::new();
+    words.extend(content.group.iter().map(|group| format!("a part of the volume group {group}")));
+    words.extend(
+        content
+            .signature
+            .iter()
+            .filter(|_| content.group.is_none())
+            .map(|mark| mark_in_words(mark, content.label.as_deref())),
+    );
+    for part in &content.parts {
+        let what = match (&part.group, &part.signature) {
+            (Some(group), _) => format!("a part of the volume group {group}"),
+            (None, Some(mark)) => mark_in_words(mark, part.volume.as_deref()),
+            (None, None) => {
+                part.label.clone().map_or_else(|| "nothing known".to_owned(), |label| format!("\"{label}\""))
+            }
+        };
+        words.push(format!("{} ({what})", part.kernel_name));
+    }
+    if words.is_empty() && content.table.is_some() {
+        words.push("an empty partition table".to_owned());
+    }
+    words.join(", ")
+}
+
+fn mark_in_words(mark: &str, label: Option<&str>) -> String {
+    let what = match mark {
+        "linux_raid_member" => "a member of a software RAID",
+        "LVM2_member" => "a physical volume of LVM",
+        "crypto_LUKS" => "an encrypted container",
+        other => other,
+    };
+    label.map_or_else(|| what.to_owned(), |label| format!("{what} \"{label}\""))
+}

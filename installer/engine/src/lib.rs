@@ -9,11 +9,12 @@
 
 mod execute;
 mod found;
+mod keep;
 mod plan;
 mod text;
 
 pub use execute::{
-    Devices, Event, ExecuteError, FileDevices, Journal, JournalError, Source, StepError, execute,
+    Devices, Event, ExecuteError, FileDevices, Journal, JournalError, Place, Source, StepError, execute,
 };
-pub use found::{Installation, Product, found};
-pub use plan::{DiskId, Erased, Image, Plan, PlanError, Step, Target, holds, plan};
+pub use found::{Installation, Product, found, holds};
+pub use plan::{DiskId, Erased, Image, KeepError, Plan, PlanError, Step, StoragePlan, Target, plan};

@@ -1,25 +1,30 @@
 //! What an installation will do, decided before any of it is done.
 //!
 //! ```text
-//!   Confirm ─▶ for each disk: Clear ─▶ image on each disk, read back ─▶ ESP on each disk
-//!           ─▶ [MakeMirror] MakeState ─▶ [MakeStorage] ─▶ for each disk: Activate
+//!   Confirm ─▶ for each disk: Clear ─▶ image on each disk, read back ─▶ ESP on each disk ─▶ MakeState
+//!           ─▶ for each disk: Activate ─▶ Register
+//!   a disk whose storage stays (`keep`):  Confirm ─▶ ClearSystem ─▶ image, read back ─▶ MakeState ─▶ MakeEsp ─▶ Register
 //! ```
-//! `Clear` takes the start of the disk away and `Activate` writes it, so at no moment between them does the disk boot. On two disks the slots are plain copies, as each is proven by verity wherever it lies;
-//! only state and storage, which change, are mirrored.
+//! `Clear` takes the start of the disk away and `Activate` writes it, so at no moment between them does the disk boot. On two disks the
+//! slots are plain copies, as each is proven by verity wherever it lies; only state and storage, which change, are mirrored. Storage for
+//! guests is partitions here and no more: first boot makes of them what [`StoragePlan`] says, so that an installation writes little and
+//! a medium needs no volume manager.
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 use xenolith_answers::{Answers, NoMatch, Size, StorageKind, choose};
-use xenolith_layout::disk::{DiskLayout, LayoutError, Options, Role, STATE_MAX};
+use xenolith_layout::disk::{AdoptError, DiskLayout, LayoutError, Options, Role, STATE_MAX};
 use xenolith_layout::{Bytes, RootHash, SectorSize, Seed, Version};
 use xenolith_machine::{Disk, Firmware, Machine};
 
-use crate::found::found;
+use crate::found::holds;
+use crate::keep::{Kept, kept};
 
 /// Counts up when the meaning of a plan changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +67,8 @@ pub struct Erased {
     pub model: Option<String>,
     /// What is on it, in words; empty if nothing was found.
     pub holds: String,
+    /// The partition that stays as it is all the same.
+    pub keeps: Option<String>,
 }
 
 /// A disk that the system goes to.
@@ -71,6 +78,24 @@ pub struct Target {
     pub disk: DiskId,
     /// Its partition table to be.
     pub layout: DiskLayout,
+}
+
+/// Storage for guests, as first boot makes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoragePlan {
+    /// Of which kind.
+    pub kind: StorageKind,
+    /// The partitions of the targets: none, one, or two that mirror each other.
+    pub targets: Vec<Uuid>,
+    /// Disks that have nothing but storage, and how they will be laid out.
+    pub disks: Vec<Target>,
+}
+
+impl StoragePlan {
+    /// The partitions of [`StoragePlan::disks`].
+    pub fn disk_parts(&self) -> impl Iterator<Item = Uuid> {
+        self.disks.iter().flat_map(|disk| disk.layout.partitions.iter().map(|one| one.guid))
+    }
 }
 
 /// One step.
@@ -85,6 +110,12 @@ pub enum Step {
         /// Which.
         disk: DiskId,
     },
+    /// As [`Step::Clear`], of every partition but the one with storage for guests. The table stays, and the disk does not boot, as its
+    /// ESP is emptied first.
+    ClearSystem {
+        /// Which.
+        disk: DiskId,
+    },
     /// Root image and verity tree are written into slot A.
     WriteImage {
         /// Which.
@@ -95,30 +126,15 @@ pub enum Step {
         /// Which.
         disk: DiskId,
     },
-    /// The ESP with loader and boot file.
+    /// The ESP with loader and boot file. Its first MiB is written last: without it there is no file system.
     MakeEsp {
         /// Which.
         disk: DiskId,
     },
-    /// The same partition of two disks becomes one device (RAID 1).
-    MakeMirror {
-        /// Which.
-        disks: Vec<DiskId>,
-        /// The partition's label.
-        partition: &'static str,
-    },
-    /// The file system for state, with name, network, access and the rest of the answers in it for the first start.
+    /// The file system for state, with name, network, access and the rest of the answers in it for the first start. On two disks it
+    /// lies on an array of both partitions (RAID 1).
     MakeState {
         /// Which.
-        disks: Vec<DiskId>,
-    },
-    /// The local storage repository: the rest of the target, and whole disks.
-    MakeStorage {
-        /// Of which kind.
-        kind: StorageKind,
-        /// Disks of the target whose rest it gets.
-        rest_of: Vec<DiskId>,
-        /// Whole disks.
         disks: Vec<DiskId>,
     },
     /// The partition table: its copy at the end, then the start of the disk. From here on it boots: firmware starts the loader at
@@ -127,19 +143,28 @@ pub enum Step {
         /// Which.
         disk: DiskId,
     },
+    /// The firmware's boot menu names the disks, first things first. Firmware that takes no entries starts the disks all the same, so
+    /// this is the one step that may fail.
+    Register {
+        /// Which.
+        disks: Vec<DiskId>,
+        /// Partitions that the erased disks had; entries that start from them go.
+        gone: BTreeSet<Uuid>,
+    },
 }
 
 impl Step {
     /// The disks that it writes to.
     pub fn disks(&self) -> Vec<&DiskId> {
         match self {
-            Self::Confirm | Self::VerifyImage { .. } => Vec::new(),
+            // The firmware's own memory is no disk.
+            Self::Confirm | Self::VerifyImage { .. } | Self::Register { .. } => Vec::new(),
             Self::Clear { disk }
+            | Self::ClearSystem { disk }
             | Self::WriteImage { disk }
             | Self::MakeEsp { disk }
             | Self::Activate { disk } => vec![disk],
-            Self::MakeMirror { disks, .. } | Self::MakeState { disks } => disks.iter().collect(),
-            Self::MakeStorage { rest_of, disks, .. } => rest_of.iter().chain(disks).collect(),
+            Self::MakeState { disks } => disks.iter().collect(),
         }
     }
 }
@@ -155,6 +180,8 @@ pub struct Plan {
     pub erases: Vec<Erased>,
     /// Where the system goes, and how these disks will be laid out.
     pub targets: Vec<Target>,
+    /// Storage for guests.
+    pub storage: Option<StoragePlan>,
     /// What is done, in this order.
     pub steps: Vec<Step>,
 }
@@ -209,6 +236,14 @@ pub enum PlanError {
         /// The other one.
         other: String,
     },
+    /// Storage is to stay, and this disk has none that this version knows how to keep.
+    #[error("the storage on {disk} cannot be kept: {why}; nothing was changed")]
+    Keep {
+        /// Which.
+        disk: String,
+        /// Why.
+        why: KeepError,
+    },
     /// Two disks that mirror each other have to have sectors of one size.
     #[error("{first} and {second} cannot mirror each other: their sectors have {} and {} bytes", sizes.0, sizes.1)]
     UnlikeSectors {
@@ -226,6 +261,23 @@ pub enum PlanError {
     Bios,
 }
 
+/// Why storage cannot stay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// Two disks.
+    #[error("that is done on a single disk only so far, and two were chosen")]
+    Mirror,
+    /// There is no installation of this system with storage on it.
+    #[error("no Xenolith with storage for guests was found on it")]
+    Nothing,
+    /// The kernel did not say where its partitions lie.
+    #[error("it is not known where its partitions lie")]
+    Unknown,
+    /// It is laid out in another way.
+    #[error(transparent)]
+    Layout(#[from] AdoptError),
+}
+
 /// Decides what an installation does. `seed` is where the new partitions' GUIDs come from; nothing else is drawn or asked.
 ///
 /// # Errors
@@ -241,39 +293,71 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     let all: Vec<&Disk> = targets.iter().chain(&storage).copied().collect();
 
     fits(image)?;
-    nothing_else_is_lost(machine, answers, &all)?;
     alike(&targets)?;
-    let kind = answers.storage.kind;
-    let layouts = layouts(answers, &targets, seed)?;
+    let kept = match (answers.storage.kind, targets.as_slice()) {
+        (StorageKind::Keep, [disk]) => Some(kept(disk).map_err(|why| not_kept(disk, why))?),
+        (StorageKind::Keep, [disk, ..]) => return Err(not_kept(disk, KeepError::Mirror)),
+        _ => None,
+    };
+    nothing_else_is_lost(machine, answers, &all, kept.as_ref())?;
+    let keeps = |disk: &Disk| kept.as_ref().filter(|kept| kept.disk == disk.kernel_name);
     let erases: Vec<Erased> = all
         .iter()
-        .map(|disk| Erased { disk: DiskId::of(disk), model: disk.model.clone(), holds: holds(disk) })
+        .map(|disk| Erased {
+            disk: DiskId::of(disk),
+            model: disk.model.clone(),
+            holds: holds(disk),
+            keeps: keeps(disk).map(|kept| kept.part.clone()),
+        })
         .collect();
-    let ids: Vec<DiskId> = erases.iter().map(|erased| erased.disk.clone()).collect();
-    let (target_ids, storage_ids) = ids.split_at(targets.len());
+    let layouts = match &kept {
+        Some(kept) => vec![kept.layout.clone()],
+        None => layouts(answers, &targets, seed)?,
+    };
+    let target = |(disk, layout): (&Disk, DiskLayout)| Target { disk: DiskId::of(disk), layout };
+    let made: Vec<Target> = targets.iter().copied().zip(layouts).map(target).collect();
+    let disks: Vec<Target> =
+        storage.iter().copied().zip(storage_layouts(&storage, seed)?).map(target).collect();
+    let kind = answers.storage.kind;
+    let storage = (kind != StorageKind::None).then(|| {
+        let parts = made.iter().filter_map(|target| target.layout.partition(Role::LocalSr));
+        StoragePlan { kind, targets: parts.map(|part| part.guid).collect(), disks: disks.clone() }
+    });
+    let ids = |targets: &[Target]| targets.iter().map(|target| target.disk.clone()).collect::<Vec<_>>();
+    let gone = all.iter().flat_map(|disk| &disk.content.parts).filter_map(|part| part.guid).collect();
+    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), gone);
+    Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: made, storage, steps })
+}
 
+fn not_kept(disk: &Disk, why: KeepError) -> PlanError {
+    PlanError::Keep { disk: disk.name.clone(), why }
+}
+
+/// What is done to the disks that the system goes to, and to those that have storage only.
+fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid>) -> Vec<Step> {
     let mut steps = vec![Step::Confirm];
-    steps.extend(ids.iter().map(|disk| Step::Clear { disk: disk.clone() }));
-    for disk in target_ids {
+    let clear = |disk: &DiskId| match keep {
+        true => Step::ClearSystem { disk: disk.clone() },
+        false => Step::Clear { disk: disk.clone() },
+    };
+    steps.extend(targets.iter().map(clear));
+    steps.extend(storage.iter().map(|disk| Step::Clear { disk: disk.clone() }));
+    let esp = |disk: &DiskId| Step::MakeEsp { disk: disk.clone() };
+    for disk in targets {
         steps.push(Step::WriteImage { disk: disk.clone() });
         steps.push(Step::VerifyImage { disk: disk.clone() });
-        steps.push(Step::MakeEsp { disk: disk.clone() });
-    }
-    let mirrored = |role: Role| Step::MakeMirror { disks: target_ids.to_vec(), partition: role.label() };
-    if targets.len() > 1 {
-        steps.push(mirrored(Role::State));
-    }
-    steps.push(Step::MakeState { disks: target_ids.to_vec() });
-    if kind != StorageKind::None {
-        if targets.len() > 1 {
-            steps.push(mirrored(Role::LocalSr));
+        if !keep {
+            steps.push(esp(disk));
         }
-        let (rest_of, disks) = (target_ids.to_vec(), storage_ids.to_vec());
-        steps.push(Step::MakeStorage { kind, rest_of, disks });
     }
-    steps.extend(target_ids.iter().map(|disk| Step::Activate { disk: disk.clone() }));
-    let targets = target_ids.iter().cloned().zip(layouts).map(|(disk, layout)| Target { disk, layout });
-    Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: targets.collect(), steps })
+    steps.push(Step::MakeState { disks: targets.to_vec() });
+    let activate = |disk: &DiskId| Step::Activate { disk: disk.clone() };
+    // Storage first: a host that boots finds all that it was told of.
+    steps.extend(storage.iter().map(activate));
+    // A table that stays makes the disk boot as soon as it has an ESP.
+    steps.extend(targets.iter().map(if keep { esp } else { activate }));
+    steps.push(Step::Register { disks: targets.to_vec(), gone });
+    steps
 }
 
 fn fits(image: &Image) -> Result<(), PlanError> {
@@ -286,10 +370,17 @@ fn fits(image: &Image) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn nothing_else_is_lost(machine: &Machine, answers: &Answers, chosen: &[&Disk]) -> Result<(), PlanError> {
+fn nothing_else_is_lost(
+    machine: &Machine,
+    answers: &Answers,
+    chosen: &[&Disk],
+    kept: Option<&Kept>,
+) -> Result<(), PlanError> {
     let names: BTreeSet<&str> = chosen.iter().map(|disk| disk.kernel_name.as_str()).collect();
     for disk in chosen {
-        for group in disk.groups() {
+        // The group that stays is not touched, wherever else it lies.
+        let stays = kept.filter(|kept| kept.disk == disk.kernel_name).and_then(|kept| kept.group.as_deref());
+        for group in disk.groups().filter(|group| Some(*group) != stays) {
             let apart = |other: &&Disk| {
                 !names.contains(other.kernel_name.as_str()) && other.groups().any(|theirs| theirs == group)
             };
@@ -318,7 +409,7 @@ fn alike(targets: &[&Disk]) -> Result<(), PlanError> {
 
 /// Disks that mirror each other get state partitions of one size, the smallest's; each has GUIDs of its own.
 fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskLayout>, PlanError> {
-    let local_sr = answers.storage.kind != StorageKind::None;
+    let local_sr = matches!(answers.storage.kind, StorageKind::Lvm | StorageKind::Ext);
     let layout = |disk: &Disk, number: usize, state_max: Bytes| {
         let sector = SectorSize::from_bytes(disk.sector.into()).expect("no other disk is offered");
         let options = Options { seed: seed.child(&number.to_string()), state_max, local_sr };
@@ -334,43 +425,12 @@ fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskL
     targets.iter().enumerate().map(|(number, disk)| layout(disk, number, state_max)).collect()
 }
 
-/// What is on a disk, in words; empty if nothing was found.
-pub fn holds(disk: &Disk) -> String {
-    if let Some(installation) = found(disk) {
-        return installation.to_string();
-    }
-    let content = &disk.content;
-    let mut words = Vec::new();
-    words.extend(content.group.iter().map(|group| format!("a part of the volume group {group}")));
-    words.extend(
-        content
-            .signature
-            .iter()
-            .filter(|_| content.group.is_none())
-            .map(|mark| mark_in_words(mark, content.label.as_deref())),
-    );
-    for part in &content.parts {
-        let what = match (&part.group, &part.signature) {
-            (Some(group), _) => format!("a part of the volume group {group}"),
-            (None, Some(mark)) => mark_in_words(mark, part.volume.as_deref()),
-            (None, None) => {
-                part.label.clone().map_or_else(|| "nothing known".to_owned(), |label| format!("\"{label}\""))
-            }
-        };
-        words.push(format!("{} ({what})", part.kernel_name));
-    }
-    if words.is_empty() && content.table.is_some() {
-        words.push("an empty partition table".to_owned());
-    }
-    words.join(", ")
-}
-
-fn mark_in_words(mark: &str, label: Option<&str>) -> String {
-    let what = match mark {
-        "linux_raid_member" => "a member of a software RAID",
-        "LVM2_member" => "a physical volume of LVM",
-        "crypto_LUKS" => "an encrypted container",
-        other => other,
+/// Disks that have storage only; their GUIDs come from other seeds than the targets'.
+fn storage_layouts(disks: &[&Disk], seed: Seed) -> Result<Vec<DiskLayout>, PlanError> {
+    let layout = |(number, disk): (usize, &&Disk)| {
+        let sector = SectorSize::from_bytes(disk.sector.into()).expect("no other disk is offered");
+        xenolith_layout::disk::plan_storage(disk.size, sector, seed.child(&format!("storage-{number}")))
+            .map_err(|source| PlanError::Layout { disk: disk.name.clone(), source })
     };
-    label.map_or_else(|| what.to_owned(), |label| format!("{what} \"{label}\""))
+    disks.iter().enumerate().map(layout).collect()
 }

@@ -7,13 +7,14 @@ use crate::plan::{DiskId, Erased, Plan, Step, Target};
 impl Plan {
     /// What goes: a line for each disk.
     pub fn losses(&self) -> String {
-        let line = |Erased { disk, model, holds }: &Erased| {
+        let line = |Erased { disk, model, holds, keeps }: &Erased| {
             let holds = if holds.is_empty() { "nothing" } else { holds };
             let (path, size) = (&disk.path, disk.size);
             format!(
-                "  {path}  {size}  model {}  serial {}  holds {holds}\n",
+                "  {path}  {size}  model {}  serial {}  holds {holds}{}\n",
                 model.as_deref().unwrap_or("-"),
-                disk.serial.as_deref().unwrap_or("-")
+                disk.serial.as_deref().unwrap_or("-"),
+                keeps.as_ref().map_or_else(String::new, |part| format!("; {part} stays as it is"))
             )
         };
         let head = format!(
@@ -29,7 +30,8 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.losses())?;
-        for Target { disk, layout } in &self.targets {
+        let storage = self.storage.iter().flat_map(|storage| &storage.disks);
+        for Target { disk, layout } in self.targets.iter().chain(storage) {
             writeln!(f, "\n{} will have:", disk.path)?;
             for partition in &layout.partitions {
                 let (offset, length) = (layout.offset(partition).get(), layout.length(partition).to_string());
@@ -51,15 +53,16 @@ impl fmt::Display for Step {
         match self {
             Self::Confirm => f.write_str("make sure that somebody has agreed"),
             Self::Clear { disk } => write!(f, "clear {}", disk.path),
+            Self::ClearSystem { disk } => write!(f, "clear {}, all but its storage", disk.path),
             Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
             Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
             Self::MakeEsp { disk } => write!(f, "write the boot files to {}", disk.path),
-            Self::MakeMirror { disks, partition } => write!(f, "mirror {partition} on {}", names(disks)),
-            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
-            Self::MakeStorage { rest_of, disks, .. } => {
-                write!(f, "make the storage repository on {}", names(&[&rest_of[..], &disks[..]].concat()))
+            Self::MakeState { disks } if disks.len() > 1 => {
+                write!(f, "make the state file system, mirrored on {}", names(disks))
             }
+            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
             Self::Activate { disk } => write!(f, "write the partition table of {}", disk.path),
+            Self::Register { disks, .. } => write!(f, "tell the firmware to start from {}", names(disks)),
         }
     }
 }

@@ -105,7 +105,7 @@ fn rule(disks: usize) -> impl Strategy<Value = DiskRule> {
 }
 
 fn answers(count: usize) -> impl Strategy<Value = Answers> {
-    let kinds = prop::sample::select(vec!["none", "lvm", "ext"]);
+    let kinds = prop::sample::select(vec!["none", "lvm", "ext", "keep"]);
     (prop::collection::vec(rule(count), 1..3), prop::collection::vec(rule(count), 0..2), kinds, prop::bool::weighted(0.7), prop::option::of(1_u64..100)).prop_map(
         |(targets, disks, kind, erase, state)| {
             let text = r#"{"version":1,"target":{"disks":[]},"network":{},"access":{"ssh_keys":["ssh-ed25519 AAAA"]}}"#;
@@ -114,7 +114,7 @@ fn answers(count: usize) -> impl Strategy<Value = Answers> {
             answers.target.erase = erase;
             answers.target.state = state.map(|gib| Size(Bytes::gib(gib)));
             answers.storage.kind = serde_json::from_value(kind.into()).unwrap();
-            answers.storage.disks = if kind == "none" { Vec::new() } else { disks };
+            answers.storage.disks = if matches!(kind, "none" | "keep") { Vec::new() } else { disks };
             answers
         },
     )
@@ -180,8 +180,10 @@ proptest! {
         for erased in &plan.erases {
             let Some(activate) = at(&|step| matches!(step, Step::Activate { disk } if *disk == erased.disk)) else { continue };
             let clear = at(&|step| matches!(step, Step::Clear { disk } if *disk == erased.disk)).unwrap();
-            let verify = at(&|step| matches!(step, Step::VerifyImage { disk } if *disk == erased.disk)).unwrap();
-            prop_assert!(clear < verify && verify < activate);
+            prop_assert!(clear < activate);
+            let is_target = plan.targets.iter().any(|target| target.disk == erased.disk);
+            let verify = at(&|step| matches!(step, Step::VerifyImage { disk } if *disk == erased.disk));
+            prop_assert!(verify.is_some() == is_target && verify.is_none_or(|verify| clear < verify && verify < activate));
             let later = plan.steps[activate + 1..].iter().flat_map(Step::disks);
             prop_assert!(later.into_iter().all(|disk| *disk != erased.disk), "written after it was made to boot");
         }

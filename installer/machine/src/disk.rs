@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use xenolith_layout::Bytes;
 
 /// How a disk is attached.
@@ -129,8 +130,12 @@ pub struct Part {
     pub kernel_name: String,
     /// Its number.
     pub number: Option<u32>,
+    /// Where it begins.
+    pub start: Option<Bytes>,
     /// Its size.
     pub size: Bytes,
+    /// Its unique GUID.
+    pub guid: Option<Uuid>,
     /// Its GPT label.
     pub label: Option<String>,
     /// What blkid found in it.

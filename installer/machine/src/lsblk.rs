@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// The columns that are asked for.
 pub const COLUMNS: &str = "NAME,KNAME,TYPE,SIZE,LOG-SEC,PHY-SEC,RO,RM,HOTPLUG,ROTA,TRAN,VENDOR,MODEL,SERIAL,WWN,PTTYPE,PARTN,\
-    PARTTYPE,PARTLABEL,FSTYPE,FSVER,LABEL,UUID,MOUNTPOINTS";
+    PARTTYPE,PARTLABEL,PARTUUID,START,FSTYPE,FSVER,LABEL,UUID,MOUNTPOINTS";
 
+/// The unit that `START` counts in (lsblk(8) gives what sysfs has, Linux 6.12 Documentation/ABI/stable/sysfs-block).
+pub const LSBLK_UNIT: u64 = 512;
 /// Devices nest deeper than this on no machine; a cycle cannot be written in JSON.
 pub const MAX_DEPTH: usize = 16;
 
@@ -61,6 +63,10 @@ pub struct Device {
     pub parttype: Option<String>,
     /// Label of a partition.
     pub partlabel: Option<String>,
+    /// Unique GUID of a partition.
+    pub partuuid: Option<String>,
+    /// Where a partition begins, in units of 512 bytes whatever the sector.
+    pub start: Option<u64>,
     /// What blkid found on it.
     pub fstype: Option<String>,
     /// Its version.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use uuid::Uuid;
 use xenolith_layout::Bytes;
 
 use crate::capture::Capture;
 use crate::disk::{Bus, Content, Disk, Part, Use};
-use crate::lsblk::{Device, MAX_DEPTH};
+use crate::lsblk::{Device, LSBLK_UNIT, MAX_DEPTH};
 use crate::nic::Nic;
 
 /// A machine.
@@ -206,7 +207,9 @@ fn content(capture: &Capture, device: &Device) -> Content {
     let parts = device.children.iter().filter(|child| child.kind == "part").map(|part| Part {
         kernel_name: part.kname.clone(),
         number: part.partn,
+        start: part.start.and_then(|units| units.checked_mul(LSBLK_UNIT)).map(Bytes::new),
         size: Bytes::new(part.size),
+        guid: part.partuuid.as_deref().and_then(|guid| Uuid::parse_str(guid).ok()),
         label: part.partlabel.clone(),
         signature: part.fstype.clone(),
         volume: part.label.clone(),

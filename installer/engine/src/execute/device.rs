@@ -1,6 +1,7 @@
 //! Disks, opened by what names them.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
@@ -8,12 +9,26 @@ use std::{
 
 use fs_err as fs;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use uuid::Uuid;
 use xenolith_layout::{
     Bytes,
+    boot_option::BootOption,
     disk::{STATE_FS_BLOCK, STATE_FS_OPTIONS},
 };
 
+use super::{firmware, mirror};
 use crate::plan::DiskId;
+
+/// A place on a disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The disk.
+    pub disk: &'a DiskId,
+    /// Where it begins.
+    pub first: Bytes,
+    /// Its length.
+    pub length: Bytes,
+}
 
 /// Whoever opens disks: this machine, or a test that takes them away in the middle.
 pub trait Devices {
@@ -38,15 +53,21 @@ pub trait Devices {
     /// As [`Devices::flush`], which has to come first.
     fn forget(&self, disk: &mut Self::Disk) -> io::Result<()>;
 
-    /// Makes the state file system in `length` bytes from `first` on, with the files of `folder` in it.
+    /// Makes the state file system with the files of `folder` in it: in one place, or in the array `id` of several.
     ///
     /// # Errors
     /// With the words of the program that makes it.
-    fn make_state(&self, disk: &DiskId, first: Bytes, length: Bytes, folder: &Path) -> io::Result<()>;
+    fn make_state(&self, places: &[Place<'_>], id: Uuid, folder: &Path) -> io::Result<()>;
+
+    /// Puts entries in front of the firmware's boot order, and takes out those of partitions that are gone.
+    ///
+    /// # Errors
+    /// When the firmware refuses, or there are no such variables.
+    fn register(&self, entries: &[BootOption], gone: &BTreeSet<Uuid>) -> io::Result<()>;
 }
 
 /// The program that makes ext4, of e2fsprogs 1.47.
-const MKFS: &str = "/usr/sbin/mkfs.ext4";
+pub(super) const MKFS: &str = "/usr/sbin/mkfs.ext4";
 
 /// Block devices of this machine, and regular files in their place.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,18 +103,40 @@ impl Devices for FileDevices {
         Ok(posix_fadvise(disk.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
-    /// mkfs writes into the disk at an offset: the kernel need not know of the partition, and nothing is mounted.
-    fn make_state(&self, disk: &DiskId, first: Bytes, length: Bytes, folder: &Path) -> io::Result<()> {
-        let blocks = length.get() / STATE_FS_BLOCK.get();
-        let place = format!("nodiscard,offset={}", first.get());
-        let mut args: Vec<OsString> = STATE_FS_OPTIONS.iter().map(Into::into).collect();
-        args.extend(["-E".into(), place.into(), "-d".into(), folder.into()]);
-        args.extend([disk.path.clone().into(), blocks.to_string().into()]);
-        let made = duct::cmd(MKFS, args).stdin_null().stdout_null().stderr_capture().unchecked().run()?;
-        if !made.status.success() {
-            let words = String::from_utf8_lossy(&made.stderr);
-            return Err(io::Error::other(format!("{MKFS} ended with {}: {}", made.status, words.trim())));
+    fn make_state(&self, places: &[Place<'_>], id: Uuid, folder: &Path) -> io::Result<()> {
+        match places {
+            [place] => make_state(place, folder)?,
+            several => mirror::make_state(several, id, folder)?,
         }
-        self.open(disk)?.sync_all()
+        places.iter().try_for_each(|place| self.open(place.disk)?.sync_all())
     }
+
+    fn register(&self, entries: &[BootOption], gone: &BTreeSet<Uuid>) -> io::Result<()> {
+        firmware::register(entries, gone)
+    }
+}
+
+/// mkfs writes into the disk at an offset: the kernel need not know of the partition, and nothing is mounted.
+fn make_state(place: &Place<'_>, folder: &Path) -> io::Result<()> {
+    let blocks = place.length.get() / STATE_FS_BLOCK.get();
+    let at = format!("nodiscard,offset={}", place.first.get());
+    let mut args: Vec<OsString> = STATE_FS_OPTIONS.iter().map(Into::into).collect();
+    args.extend(["-E".into(), at.into(), "-d".into(), folder.into()]);
+    args.extend([place.disk.path.clone().into(), blocks.to_string().into()]);
+    run(MKFS, &args).map(drop)
+}
+
+/// What a program prints; its words if it fails.
+pub(super) fn run<S: Into<OsString> + Clone>(program: &str, args: &[S]) -> io::Result<String> {
+    let ran = duct::cmd(program, args.iter().cloned().map(Into::<OsString>::into))
+        .stdin_null()
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .run()?;
+    if !ran.status.success() {
+        let words = String::from_utf8_lossy(&ran.stderr);
+        return Err(io::Error::other(format!("{program} ended with {}: {}", ran.status, words.trim())));
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
 }

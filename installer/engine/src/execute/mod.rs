@@ -6,11 +6,14 @@
 //! ```
 //! Disks are written at the offsets of their layout, whether or not the kernel knows of partitions there. **Until `Activate` there is
 //! no partition table, neither at the start of a disk nor at its end**, so an installation that is cut short leaves a disk that does
-//! not boot at all; `Activate` writes the table's copy, flushes, and writes the start of the disk last. Every step can be done again
+//! not boot at all; `Activate` writes the table's copy, flushes, and writes the start of the disk last. Where storage stays, the table
+//! does too, and the ESP's first MiB plays that part. Every step can be done again
 //! from its beginning: a run that failed goes on with the step that failed, and after a power cut a new one starts over.
 
 mod device;
+mod firmware;
 mod journal;
+mod mirror;
 mod steps;
 
 use std::{io, path::PathBuf};
@@ -20,7 +23,7 @@ use xenolith_disk::{disk::DiskError, esp::EspFile};
 use xenolith_layout::Bytes;
 use xenolith_verity::VerityError;
 
-pub use device::{Devices, FileDevices};
+pub use device::{Devices, FileDevices, Place};
 pub use journal::{Journal, JournalError};
 
 use crate::plan::Plan;
@@ -56,6 +59,13 @@ pub enum Event {
         done: Bytes,
         /// Of so many.
         total: Bytes,
+    },
+    /// Something did not go as it should, and the installation goes on without it.
+    Warning {
+        /// Its number.
+        step: usize,
+        /// What, and what that means.
+        what: String,
     },
     /// It is done, and on the disk.
     Done {
@@ -115,9 +125,6 @@ pub enum StepError {
         /// What the plan says.
         planned: Bytes,
     },
-    /// A step that this program cannot do yet.
-    #[error("this is not implemented yet")]
-    NotYet,
 }
 
 /// Carries out what is left of a plan. `approved` is the hash of the plan that somebody said yes to.
@@ -141,8 +148,7 @@ pub fn execute<D: Devices>(
             continue;
         }
         tell(Event::Began { step });
-        let mut progress = |done, total| tell(Event::Progress { step, done, total });
-        steps::Work { plan, source, devices, progress: &mut progress }.run(what).map_err(|source| {
+        steps::Work { plan, source, devices, step, tell }.run(what).map_err(|source| {
             ExecuteError::Step { number: step + 1, steps: plan.steps.len(), what: what.to_string(), source }
         })?;
         journal.done(step)?;

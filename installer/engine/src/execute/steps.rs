@@ -1,20 +1,23 @@
 //! What each step does to disks.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
 use fs_err as fs;
 use nix::unistd::{Whence, lseek64};
+use uuid::Uuid;
 use xenolith_disk::{disk, esp};
 use xenolith_layout::{
     Bytes, Slot,
-    disk::{DiskLayout, Role, STATE_BACKUP_SUPERBLOCK},
+    boot_option::BootOption,
+    disk::{DiskLayout, Partition, Role, STATE_BACKUP_SUPERBLOCK},
     names,
 };
 
-use super::{Devices, Source, StepError};
+use super::{Devices, Event, Place, Source, StepError};
 use crate::plan::{DiskId, Plan, Step};
 
 /// What old partition tables, file systems, arrays and volume groups leave lies within this of the start or the end of what they
@@ -28,7 +31,8 @@ pub(super) struct Work<'a, D> {
     pub(super) plan: &'a Plan,
     pub(super) source: &'a Source,
     pub(super) devices: &'a D,
-    pub(super) progress: &'a mut dyn FnMut(Bytes, Bytes),
+    pub(super) step: usize,
+    pub(super) tell: &'a mut dyn FnMut(Event),
 }
 
 impl<D: Devices> Work<'_, D> {
@@ -40,12 +44,17 @@ impl<D: Devices> Work<'_, D> {
             Step::VerifyImage { disk } => self.verify_image(disk),
             Step::MakeEsp { disk } => self.make_esp(disk),
             Step::Activate { disk } => self.activate(disk),
-            Step::MakeState { disks } => match disks.as_slice() {
-                [disk] => self.make_state(disk),
-                _ => Err(StepError::NotYet),
-            },
-            Step::MakeMirror { .. } | Step::MakeStorage { .. } => Err(StepError::NotYet),
+            Step::ClearSystem { disk } => self.clear_system(disk),
+            Step::MakeState { disks } => self.make_state(disks),
+            Step::Register { disks, gone } => {
+                self.register(disks, gone);
+                Ok(())
+            }
         }
+    }
+
+    fn progress(&mut self, done: Bytes, total: Bytes) {
+        (self.tell)(Event::Progress { step: self.step, done, total });
     }
 
     /// The start first: from there on the disk does not boot. Then nothing that lay where a partition will begin or end is taken
@@ -57,17 +66,28 @@ impl<D: Devices> Work<'_, D> {
             zero(&mut disk, at, EDGE)?;
             self.devices.flush(&mut disk)?;
         }
-        let target = self.plan.targets.iter().find(|target| target.disk == *id);
-        for (layout, partition) in
-            target.iter().flat_map(|target| target.layout.partitions.iter().map(|one| (&target.layout, one)))
-        {
-            let (first, length) = (layout.offset(partition), layout.length(partition));
-            let edge = length.min(EDGE);
-            zero(&mut disk, first, edge)?;
-            zero(&mut disk, first + length.checked_sub(edge).expect("an edge is no longer"), edge)?;
-            if partition.role == Role::State {
-                zero(&mut disk, first + STATE_BACKUP_SUPERBLOCK, EDGE)?;
-            }
+        let layout = layout(self.plan, id);
+        for partition in &layout.partitions {
+            empty(&mut disk, layout, partition)?;
+        }
+        Ok(self.devices.flush(&mut disk)?)
+    }
+
+    /// The ESP first, and flushed: from there on the disk does not boot. Neither table nor storage are touched.
+    fn clear_system(&mut self, id: &DiskId) -> Result<(), StepError> {
+        let layout = layout(self.plan, id);
+        let mut disk = self.devices.open(id)?;
+        let (esp, others): (Vec<_>, Vec<_>) = layout
+            .partitions
+            .iter()
+            .filter(|partition| partition.role != Role::LocalSr)
+            .partition(|partition| partition.role == Role::Esp);
+        for partition in esp {
+            empty(&mut disk, layout, partition)?;
+        }
+        self.devices.flush(&mut disk)?;
+        for partition in others {
+            empty(&mut disk, layout, partition)?;
         }
         Ok(self.devices.flush(&mut disk)?)
     }
@@ -91,8 +111,7 @@ impl<D: Devices> Work<'_, D> {
             let layout = layout(self.plan, id);
             let partition = layout.partition(role).expect("every layout has slot A");
             disk.seek(SeekFrom::Start(layout.offset(partition).get()))?;
-            let progress = &mut *self.progress;
-            copy(&mut from.take(planned.get()), &mut disk, |done| progress(before + done, total))?;
+            copy(&mut from.take(planned.get()), &mut disk, |done| self.progress(before + done, total))?;
             before = before + planned;
         }
         Ok(self.devices.flush(&mut disk)?)
@@ -113,7 +132,8 @@ impl<D: Devices> Work<'_, D> {
             .map_err(StepError::ReadBack)
     }
 
-    /// The file system is put together in a sparse file; its tables and files all lie at its start.
+    /// The file system is put together in a sparse file; its tables and files all lie at its start. Its first MiB comes last: without
+    /// it there is no file system, where the table of an installation before still says that there should be one.
     fn make_esp(&mut self, id: &DiskId) -> Result<(), StepError> {
         let layout = layout(self.plan, id);
         let partition = layout.partition(Role::Esp).expect("every layout has an ESP");
@@ -123,18 +143,57 @@ impl<D: Devices> Work<'_, D> {
         let serial = u32::from_le_bytes([a, b, c, d]);
         esp::write(&file, layout.length(partition).get(), names::ESP_FS_LABEL, serial, &self.source.esp)?;
         let mut disk = self.devices.open(id)?;
-        disk.seek(SeekFrom::Start(layout.offset(partition).get()))?;
-        let length = end_of_data(&file)?;
-        let progress = &mut *self.progress;
-        copy(&mut fs::File::open(&file)?.take(length.get()), &mut disk, |done| progress(done, length))?;
+        let (first, length) = (layout.offset(partition), end_of_data(&file)?);
+        let mut file = fs::File::open(&file)?;
+        let head = length.min(EDGE);
+        file.seek(SeekFrom::Start(head.get()))?;
+        disk.seek(SeekFrom::Start((first + head).get()))?;
+        let rest = length.checked_sub(head).expect("a head is no longer");
+        copy(&mut (&mut file).take(rest.get()), &mut disk, |done| self.progress(done, length))?;
+        self.devices.flush(&mut disk)?;
+        file.rewind()?;
+        disk.seek(SeekFrom::Start(first.get()))?;
+        copy(&mut file.take(head.get()), &mut disk, |done| self.progress(rest + done, length))?;
         Ok(self.devices.flush(&mut disk)?)
     }
 
-    fn make_state(&mut self, id: &DiskId) -> Result<(), StepError> {
-        let layout = layout(self.plan, id);
-        let partition = layout.partition(Role::State).expect("every layout has a state partition");
-        let (first, length) = (layout.offset(partition), layout.length(partition));
-        Ok(self.devices.make_state(id, first, length, &self.source.state)?)
+    /// An array has the GUID of its first partition.
+    fn make_state(&mut self, disks: &[DiskId]) -> Result<(), StepError> {
+        let mut places = Vec::new();
+        let mut id = None;
+        for disk in disks {
+            let layout = layout(self.plan, disk);
+            let partition = layout.partition(Role::State).expect("every layout has a state partition");
+            places.push(Place { disk, first: layout.offset(partition), length: layout.length(partition) });
+            id = id.or(Some(partition.guid));
+        }
+        let id = id.expect("a plan has a target");
+        Ok(self.devices.make_state(&places, id, &self.source.state)?)
+    }
+
+    /// Firmware that takes no entries starts the fallback loader of a disk's ESP.
+    fn register(&mut self, disks: &[DiskId], gone: &BTreeSet<Uuid>) {
+        let entry = |disk: &DiskId| {
+            let layout = layout(self.plan, disk);
+            let esp = layout.partition(Role::Esp).expect("every layout has an ESP");
+            let name = disk.path.rsplit('/').next().unwrap_or_default();
+            BootOption {
+                description: format!("Xenolith ({})", disk.serial.as_deref().unwrap_or(name)),
+                number: esp.number(),
+                first: esp.first.get(),
+                sectors: esp.sectors().get(),
+                guid: esp.guid,
+                loader: names::ESP_FALLBACK_LOADER.to_owned(),
+            }
+        };
+        let entries: Vec<BootOption> = disks.iter().map(entry).collect();
+        if let Err(error) = self.devices.register(&entries, gone) {
+            let what = format!(
+                "the firmware's boot menu was not changed ({error}); choose the disk in the firmware's setup if the machine does not \
+                 start from it"
+            );
+            (self.tell)(Event::Warning { step: self.step, what });
+        }
     }
 
     /// The table's copy at the end, then its head at the start: the moment at which the disk begins to boot.
@@ -155,10 +214,23 @@ impl<D: Devices> Work<'_, D> {
     }
 }
 
-/// The layout of one of the plan's targets.
+/// The layout of one of the plan's disks.
 fn layout<'a>(plan: &'a Plan, disk: &DiskId) -> &'a DiskLayout {
-    let target = plan.targets.iter().find(|target| target.disk == *disk);
-    &target.expect("steps of a plan name its targets").layout
+    let storage = plan.storage.iter().flat_map(|storage| &storage.disks);
+    let target = plan.targets.iter().chain(storage).find(|target| target.disk == *disk);
+    &target.expect("steps of a plan name its disks").layout
+}
+
+/// Nothing that lay where a partition begins or ends is taken for its contents later.
+fn empty(disk: &mut (impl Write + Seek), layout: &DiskLayout, partition: &Partition) -> io::Result<()> {
+    let (first, length) = (layout.offset(partition), layout.length(partition));
+    let edge = length.min(EDGE);
+    zero(disk, first, edge)?;
+    zero(disk, first + length.checked_sub(edge).expect("an edge is no longer"), edge)?;
+    if partition.role == Role::State {
+        zero(disk, first + STATE_BACKUP_SUPERBLOCK, EDGE)?;
+    }
+    Ok(())
 }
 
 fn zero(disk: &mut (impl Write + Seek), at: Bytes, length: Bytes) -> io::Result<()> {
