@@ -51,6 +51,8 @@ impl Answers {
             host: self.host.clone(),
             network: self.network.clone(),
             access: self.access.clone(),
+            // The partitions have GUIDs once there is a plan.
+            storage: None,
         }
     }
 }

@@ -7,7 +7,12 @@ use crate::access::{Access, SshKey};
 use crate::host::{Host, Known, is_dns_name};
 use crate::network::{Addressing, Network, NicName, V4, V6};
 use crate::settings::Settings;
+use crate::storage::LocalStorage;
 
+/// More partitions than a host has disks.
+const MAX_PARTS: usize = 256;
+/// Names are for people: one line that a screen can show.
+const MAX_STORAGE_NAME: usize = 64;
 /// More keys than anybody gives to one host.
 const MAX_KEYS: usize = 64;
 /// Hashes that crypt(5) calls strong enough for new passwords.
@@ -53,6 +58,9 @@ impl Settings {
         network(&self.network, problems);
         host(&self.host, problems);
         access(&self.access, problems);
+        if let Some(local) = &self.storage {
+            storage(local, problems);
+        }
     }
 }
 
@@ -163,4 +171,25 @@ fn access(access: &Access, problems: &mut Problems) {
             problems.add(format!("access.ssh_keys[{index}]"), why.to_string());
         }
     }
+}
+
+fn storage(storage: &LocalStorage, problems: &mut Problems) {
+    let name = &storage.name;
+    let shown = (1..=MAX_STORAGE_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    problems.unless(shown, "storage.name", "has to be one line of 1 to 64 characters");
+    let parts = &storage.parts;
+    problems.unless(
+        (1..=MAX_PARTS).contains(&parts.len()),
+        "storage.parts",
+        "has to name at least one partition, and at most 256",
+    );
+    let mut sorted = parts.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    problems.unless(sorted.len() == parts.len(), "storage.parts", "names a partition twice");
+    problems.unless(
+        !storage.mirror || parts.len() == 2,
+        "storage.mirror",
+        "takes two partitions, no more and no fewer",
+    );
 }

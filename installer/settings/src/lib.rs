@@ -1,4 +1,4 @@
-//! What a host is told about itself: its name and clock, the management network, who may come in.
+//! What a host is told about itself: its name and clock, the management network, who may come in, where guests' disks go.
 //!
 //! ```text
 //!   seed.toml on a volume ──────────────┐
@@ -14,6 +14,7 @@ mod document;
 mod host;
 mod network;
 mod settings;
+mod storage;
 
 pub use access::{Access, BadKey, SshKey};
 pub use check::{Problem, Problems};
@@ -21,6 +22,7 @@ pub use document::{BadDocument, read};
 pub use host::{BadName, Host, HostName, Known};
 pub use network::{Addressing, Bond, BondMode, Network, NicName, StaticV4, StaticV6, V4, V6};
 pub use settings::{MAX_SETTINGS, Settings, SettingsError};
+pub use storage::{LocalKind, LocalStorage, PartGuid};
 
 /// The version of this format, and of all documents with these tables.
 pub const VERSION: u32 = 1;

@@ -8,6 +8,7 @@ use crate::check::{Problem, Problems};
 use crate::document::{BadDocument, read};
 use crate::host::Host;
 use crate::network::Network;
+use crate::storage::LocalStorage;
 
 /// Longer settings are refused before they are read, in bytes.
 pub const MAX_SETTINGS: usize = 64 << 10;
@@ -27,6 +28,9 @@ pub struct Settings {
     /// Who may come in. Left out: nobody.
     #[serde(default)]
     pub access: Access,
+    /// Local storage for guests' disks. Left out: none, until it is made later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<LocalStorage>,
 }
 
 /// Why settings are refused. No message quotes a value.
