@@ -48,14 +48,20 @@ pub fn member(superblock: &[u8]) -> Option<Member> {
     let word = |at: usize| Some(u32::from_le_bytes(*superblock.get(at..)?.first_chunk()?));
     let array = Uuid::from_bytes(*superblock.get(16..)?.first_chunk()?);
     let (magic, version, level, disks) = (word(0)?, word(4)?, word(72)?, word(92)?);
-    (magic == MAGIC && version == 1 && level == 1 && (1..=MOST).contains(&disks)).then_some(Member { array, disks })
+    (magic == MAGIC && version == 1 && level == 1 && (1..=MOST).contains(&disks))
+        .then_some(Member { array, disks })
 }
 
 /// The device that the state of `disk` lies on: its partition, or the array that this is a part of, which is started then.
 ///
 /// # Errors
 /// When the array does not start.
-pub fn device(disk: &Disk, partition: PathBuf, events: &mut Events, sys: &Path) -> Result<PathBuf, InitError> {
+pub fn device(
+    disk: &Disk,
+    partition: PathBuf,
+    events: &mut Events,
+    sys: &Path,
+) -> Result<PathBuf, InitError> {
     let Some(own) = look(&partition) else { return Ok(partition) };
     let begin = Instant::now();
     let parts = loop {
@@ -105,7 +111,10 @@ fn assemble(parts: &[PathBuf]) -> Result<(), InitError> {
 fn members(disks: &[Disk], own: Member) -> Vec<PathBuf> {
     let parts = disks.iter().flat_map(|disk| &disk.partitions);
     let labelled = parts.filter(|part| part.label.as_deref() == Some(Role::State.label()));
-    labelled.map(|part| part.node()).filter(|node| look(node).is_some_and(|one| one.array == own.array)).collect()
+    labelled
+        .map(|part| part.node())
+        .filter(|node| look(node).is_some_and(|one| one.array == own.array))
+        .collect()
 }
 
 fn look(node: &Path) -> Option<Member> {

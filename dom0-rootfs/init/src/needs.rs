@@ -109,8 +109,19 @@ pub const LINKS: &[(&str, &str)] =
     &[("/bin", "usr/bin"), ("/sbin", "usr/sbin"), ("/lib", "usr/lib"), ("/lib64", "usr/lib64")];
 
 /// Modules that are loaded by name before anything else, because no device announces them.
-pub const EARLY_MODULES: &[&str] =
-    &["sha256_ssse3", "dm_mod", "dm_verity", "erofs", "overlay", "loop", "isofs", "ext4", "md_mod", "raid1", "efivarfs"];
+pub const EARLY_MODULES: &[&str] = &[
+    "sha256_ssse3",
+    "dm_mod",
+    "dm_verity",
+    "erofs",
+    "overlay",
+    "loop",
+    "isofs",
+    "ext4",
+    "md_mod",
+    "raid1",
+    "efivarfs",
+];
 
 /// Modules, by name, that the initrd carries. Those of [`EARLY_MODULES`] are loaded by name, the others when a
 /// device asks for them. A name that the kernel has built in needs no file.

@@ -114,7 +114,10 @@ fn name_esp(root: &Root, loader: &Loader) -> Result<(), InitError> {
     if let (Medium::Disk, Origin::Partition(guid)) = (root.medium, loader.origin) {
         let folder = Path::new(ESP_MOUNT_DROP_IN);
         fs_err::create_dir_all(folder)?;
-        fs_err::write(folder.join("10-loader.conf"), format!("[Mount]\nWhat=/dev/disk/by-partuuid/{guid}\n"))?;
+        fs_err::write(
+            folder.join("10-loader.conf"),
+            format!("[Mount]\nWhat=/dev/disk/by-partuuid/{guid}\n"),
+        )?;
     }
     Ok(())
 }

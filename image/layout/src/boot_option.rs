@@ -109,7 +109,9 @@ pub fn changes(
     let wanted: Vec<Vec<u8>> = wanted.iter().map(BootOption::bytes).collect();
     let remove: Vec<u16> = entries
         .iter()
-        .filter(|(_, bytes)| !wanted.contains(bytes) && partition_of(bytes).is_some_and(|part| gone.contains(&part)))
+        .filter(|(_, bytes)| {
+            !wanted.contains(bytes) && partition_of(bytes).is_some_and(|part| gone.contains(&part))
+        })
         .map(|(number, _)| *number)
         .collect();
     let mut free = (0..=u16::MAX).filter(|number| !entries.contains_key(number));

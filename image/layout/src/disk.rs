@@ -369,7 +369,8 @@ pub fn adopt(disk: Bytes, sector: SectorSize, existing: &[Existing]) -> Result<D
     let mut end = ALIGNMENT;
     let mut partitions = Vec::with_capacity(existing.len());
     for (role, one) in Role::ALL.into_iter().zip(existing) {
-        let wrong = |needed| AdoptError::Size { label: role.label(), first: one.first, length: one.length, needed };
+        let wrong =
+            |needed| AdoptError::Size { label: role.label(), first: one.first, length: one.length, needed };
         let aligned = |bytes: Bytes| bytes.round_down(ALIGNMENT) == bytes;
         if !aligned(one.first) || !aligned(one.length) || one.first < end {
             return Err(wrong("whole MiB behind the partition before"));

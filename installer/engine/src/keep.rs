@@ -3,8 +3,8 @@
 //! The partition table of the installation before is used as it is, to the sector, or not at all: then nothing that is written can reach
 //! the storage, and a power cut at any moment leaves it where it was.
 
-use xenolith_layout::disk::{DiskLayout, Existing, Role, adopt};
 use xenolith_layout::SectorSize;
+use xenolith_layout::disk::{DiskLayout, Existing, Role, adopt};
 use xenolith_machine::{Disk, Part};
 
 use crate::found::{Product, found};
@@ -33,7 +33,8 @@ pub(crate) fn kept(disk: &Disk) -> Result<Kept, KeepError> {
     let existing: Option<Vec<Existing>> = parts.iter().map(|part| existing(part)).collect();
     let layout = adopt(disk.size, sector, &existing.ok_or(KeepError::Unknown)?)?;
     let label = Role::LocalSr.label();
-    let group = parts.iter().find(|part| part.label.as_deref() == Some(label)).and_then(|part| part.group.clone());
+    let group =
+        parts.iter().find(|part| part.label.as_deref() == Some(label)).and_then(|part| part.group.clone());
     Ok(Kept { disk: disk.kernel_name.clone(), part, group, layout })
 }
 

@@ -236,6 +236,9 @@ pub enum PlanError {
         /// The other one.
         other: String,
     },
+    /// Storage lies on a mirror of the targets, or on whole disks besides one target.
+    #[error("storage on a mirror takes no more disks so far; leave `storage.disks` out, or give one target")]
+    MirrorAndDisks,
     /// Storage is to stay, and this disk has none that this version knows how to keep.
     #[error("the storage on {disk} cannot be kept: {why}; nothing was changed")]
     Keep {
@@ -294,6 +297,9 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
 
     fits(image)?;
     alike(&targets)?;
+    if targets.len() > 1 && !storage.is_empty() {
+        return Err(PlanError::MirrorAndDisks);
+    }
     let kept = match (answers.storage.kind, targets.as_slice()) {
         (StorageKind::Keep, [disk]) => Some(kept(disk).map_err(|why| not_kept(disk, why))?),
         (StorageKind::Keep, [disk, ..]) => return Err(not_kept(disk, KeepError::Mirror)),

@@ -155,6 +155,7 @@ impl Shown<'_> {
                 }
                 self.tenth = self.tenth.max(tenth);
             }
+            Event::Warning { what, .. } => say(&format!("warning: {what}")),
             Event::Done { .. } => {}
         }
     }

@@ -110,7 +110,7 @@ impl Screens<'_> {
                 return self.app.refuse(&lines);
             }
         };
-        if let Err(refused) = self.session.settings(&answers) {
+        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
             return self.app.refuse(&refused);
         }
         if let Err(error) = self.session.keep(&answers) {

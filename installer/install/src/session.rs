@@ -74,7 +74,7 @@ impl Session {
     /// # Errors
     /// Code 3 with all that would not be carried out, or why there is no plan; 4 if this machine cannot start what is installed.
     pub fn plan(&self, answers: &Answers) -> Result<Plan, Failed> {
-        self.settings(answers).map_err(|refused| {
+        self.settings(answers, None).map_err(|refused| {
             Failed(3, anyhow::anyhow!("these answers would not be carried out:\n  {}", refused.join("\n  ")))
         })?;
         plan(&self.machine, answers, &self.medium.image, self.seed)
@@ -85,8 +85,8 @@ impl Session {
     ///
     /// # Errors
     /// What would not be carried out, and why.
-    pub fn settings(&self, answers: &Answers) -> Result<String, Vec<String>> {
-        settings::settings(answers, &self.facts)
+    pub fn settings(&self, answers: &Answers, plan: Option<&Plan>) -> Result<String, Vec<String>> {
+        settings::settings(answers, plan, &self.facts)
     }
 
     /// Carries a plan out that was confirmed; goes on where it was if it is the same as before.
@@ -107,8 +107,9 @@ impl Session {
             })?;
         let state = run.join("state");
         fs::create_dir_all(&state).code(7)?;
-        let settings =
-            self.settings(answers).map_err(|refused| Failed(3, anyhow::anyhow!(refused.join("\n"))))?;
+        let settings = self
+            .settings(answers, Some(plan))
+            .map_err(|refused| Failed(3, anyhow::anyhow!(refused.join("\n"))))?;
         // With its mode: it may hold the hash of a password.
         ThisHost.write(&state.join(STATE_SETTINGS), 0o600, &settings).code(7)?;
         let source = Source {

@@ -6,17 +6,28 @@
 
 use xenolith_answers::{Answers, StorageKind};
 use xenolith_firstboot::{Decision, Facts, Task, decide};
+use xenolith_installer::Plan;
+use xenolith_settings::{LocalKind, LocalStorage, PartGuid, Settings};
 
-/// The text of the settings that first boot reads.
+/// Storage as first boot is told of it: its partitions have their GUIDs from the plan.
+pub fn local_storage(plan: &Plan) -> Option<LocalStorage> {
+    let planned = plan.storage.as_ref()?;
+    let kind = match planned.kind {
+        StorageKind::None => return None,
+        StorageKind::Lvm => LocalKind::Lvm,
+        StorageKind::Ext => LocalKind::Ext,
+        StorageKind::Keep => LocalKind::Keep,
+    };
+    let parts = planned.targets.iter().copied().chain(planned.disk_parts()).map(PartGuid).collect();
+    Some(LocalStorage::new(kind, parts, planned.targets.len() > 1))
+}
+
+/// The text of the settings that first boot reads. Before there is a plan, it is without storage.
 ///
 /// # Errors
 /// What of the answers would not be carried out, and why.
-pub fn settings(answers: &Answers, facts: &Facts) -> Result<String, Vec<String>> {
-    let not_yet = [
-        (answers.target.disks.len() > 1, "target.disks: a mirror of two disks is not carried out yet"),
-        (answers.storage.kind != StorageKind::None, "storage: not carried out yet"),
-        (answers.finish.report_to.is_some(), "finish.report_to: not carried out yet"),
-    ];
+pub fn settings(answers: &Answers, plan: Option<&Plan>, facts: &Facts) -> Result<String, Vec<String>> {
+    let not_yet = [(answers.finish.report_to.is_some(), "finish.report_to: not carried out yet")];
     let mut refused: Vec<String> =
         not_yet.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect();
     let settings = answers.settings();
@@ -27,6 +38,8 @@ pub fn settings(answers: &Answers, facts: &Facts) -> Result<String, Vec<String>>
             Decision::Cannot(why) => refused.push(format!("{task}: {why}")),
         }
     }
+    // Its partitions are not there yet, so nothing can be decided about them here.
+    let settings = Settings { storage: plan.and_then(local_storage), ..settings };
     if refused.is_empty() {
         Ok(toml::to_string(&settings).expect("settings are made of what TOML can hold"))
     } else {
@@ -39,7 +52,6 @@ mod tests {
     use std::path::PathBuf;
 
     use xenolith_machine::{Capture, Machine};
-    use xenolith_settings::Settings;
 
     use super::*;
 
@@ -52,7 +64,7 @@ mod tests {
         let dmi = [("product_serial".to_owned(), "X1".to_owned())].into();
         let machine = Machine::of(&Capture { dmi, ..Capture::new() });
         let facts = Facts { machine, root: PathBuf::from("/nowhere") };
-        settings(&Answers::parse(text.as_bytes()).unwrap(), &facts)
+        settings(&Answers::parse(text.as_bytes()).unwrap(), None, &facts)
     }
 
     #[test]
@@ -67,11 +79,10 @@ mod tests {
     fn what_nothing_carries_out_is_refused_and_named() {
         let refused = asked(
             "root_password_hash = \"$y$x\"",
-            "host = { name = \"{uuid}\", keyboard = \"de\", time_zone = \"Europe/Vienna\" }\nstorage.kind = \"lvm\"",
+            "host = { name = \"{uuid}\", keyboard = \"de\", time_zone = \"Europe/Vienna\" }",
         );
         let refused = refused.unwrap_err();
         let begins = [
-            "storage: not carried out yet",
             "host-name: host.name asks for {uuid}",
             "root-password: ",
             "time-zone: there is no time zone Europe/Vienna",

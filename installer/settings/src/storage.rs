@@ -18,7 +18,7 @@ pub struct LocalStorage {
     /// What people see it called. Left out: `Local storage`.
     #[serde(default = "name")]
     pub name: String,
-    /// The partitions that it gets, by their GUIDs. Each has to be empty: nothing is ever overwritten.
+    /// The partitions that it gets, by their GUIDs. Each has to be empty, unless what is there is kept: nothing is ever overwritten.
     pub parts: Vec<PartGuid>,
     /// Whether the partitions, which then are two, mirror each other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -44,6 +44,8 @@ pub enum LocalKind {
     Lvm,
     /// Files on ext4.
     Ext,
+    /// What an installation before has left there, used as it is.
+    Keep,
 }
 
 impl fmt::Display for LocalKind {
@@ -51,6 +53,7 @@ impl fmt::Display for LocalKind {
         f.write_str(match self {
             Self::Lvm => "lvm",
             Self::Ext => "ext",
+            Self::Keep => "keep",
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use xenolith_answers::Answers;
+use xenolith_answers::{Answers, StorageKind};
 use xenolith_installer::{Event, Image, Plan, plan};
 use xenolith_layout::Seed;
 use xenolith_machine::{Machine, judge};
@@ -86,11 +86,11 @@ impl App {
             .map(|(index, _)| index)
             .collect();
         // A single disk is no choice, but only if nothing is lost by it.
-        let disk = match offered.as_slice() {
-            [only] if machine.disks[*only].content.is_empty() => Some(*only),
-            _ => None,
+        let disks = match offered.as_slice() {
+            [only] if machine.disks[*only].content.is_empty() => vec![*only],
+            _ => Vec::new(),
         };
-        let form = Form { disk, ..Form::default() };
+        let form = Form { disks, ..Form::default() };
         let mut app = Self {
             machine,
             image,
@@ -159,7 +159,7 @@ impl App {
             },
             Key::Char(character) => match focused {
                 Some(Item::Input { field, .. }) => self.type_into(*field, character),
-                Some(Item::Option { index, .. }) if character == ' ' => self.form.disk = Some(*index),
+                Some(Item::Option { index, .. }) if character == ' ' => self.mark(*index),
                 Some(Item::Choice { field, .. }) if character == ' ' => self.turn(*field, true),
                 _ if character == '?' => self.help = true,
                 _ if character == 'l' && self.page == Page::Progress => self.progress.toggle_log(),
@@ -209,6 +209,13 @@ impl App {
     }
 
     fn turn(&mut self, field: Field, forward: bool) {
+        if field == Field::StorageKind {
+            let ways = self.form.storage_ways(&self.machine);
+            let chosen = self.form.storage_kind(&self.machine);
+            let now = ways.iter().position(|way| *way == chosen).unwrap_or_default();
+            let next = if forward { now + 1 } else { now + ways.len() - 1 };
+            self.form.storage = Some(ways[next % ways.len()]);
+        }
         if let Some((chosen, count)) = field.choice(&mut self.form, &self.machine) {
             *chosen = if forward { (*chosen + 1) % count } else { (*chosen + count - 1) % count };
         }
@@ -225,8 +232,30 @@ impl App {
 
     /// Enter on a disk chooses it and goes to Next, so that one disk takes two strokes.
     fn choose(&mut self, index: usize, focusable: usize) {
-        self.form.disk = Some(index);
+        if self.page != Page::Disk {
+            return self.mark(index);
+        }
+        if !self.form.disks.contains(&index) {
+            self.form.disks = vec![index];
+        }
+        self.form.storage_disks.retain(|disk| !self.form.disks.contains(disk));
         self.focus = focusable.saturating_sub(2);
+    }
+
+    /// Space marks a disk or takes its mark away. The third that would mirror two others takes the place of the second.
+    fn mark(&mut self, index: usize) {
+        let on_disks = self.page == Page::Disk;
+        let marked = if on_disks { &mut self.form.disks } else { &mut self.form.storage_disks };
+        match marked.iter().position(|marked| *marked == index) {
+            Some(place) => drop(marked.remove(place)),
+            None => {
+                if on_disks {
+                    marked.truncate(1);
+                }
+                marked.push(index);
+            }
+        }
+        self.form.storage_disks.retain(|disk| !self.form.disks.contains(disk));
     }
 
     fn press(&mut self, button: Button) -> Effect {
@@ -288,6 +317,12 @@ impl App {
                 self.plan = Some(plan);
                 None
             }
+            // A disk that is too small for storage does for the system: that is told where storage is chosen.
+            Err(_)
+                if self.page == Page::Disk && self.form.storage_kind(&self.machine) != StorageKind::None =>
+            {
+                None
+            }
             Err(why) => Some(Problem { at: "disk".to_owned(), what: why.to_string() }),
         }
     }
@@ -300,9 +335,9 @@ impl App {
         let all = items(self);
         let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
         let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
-        let chosen = page == Page::Disk && self.form.disk.is_some();
-        if let Some(next) =
-            next.filter(|_| chosen || matches!(page, Page::Welcome | Page::Network | Page::Host))
+        let chosen = page == Page::Disk && !self.form.disks.is_empty();
+        if let Some(next) = next
+            .filter(|_| chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host))
         {
             self.focus = next;
         }

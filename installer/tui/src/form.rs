@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
-use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, Target, hash_password};
-use xenolith_machine::Machine;
+use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, StorageKind, Target, hash_password};
+use xenolith_installer::Product;
+use xenolith_layout::Bytes;
+use xenolith_machine::{Disk, Machine};
 use xenolith_settings::{
     Access, Addressing, Host, Network, Problem, Problems, StaticV4, StaticV6, V4, V6, VERSION,
 };
@@ -11,11 +13,18 @@ use xenolith_settings::{
 /// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
 const SHORTEST_PASSWORD: usize = 8;
 
+/// From here on a disk is more than a system needs, and what is left of it becomes storage unless somebody says otherwise.
+const ROOMY: Bytes = Bytes::gib(64);
+
 /// Everything that can be filled in, as it was typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Form {
-    /// The chosen disk, by its place in the machine's list.
-    pub disk: Option<usize>,
+    /// The chosen disks, by their places in the machine's list: one, or two that mirror each other.
+    pub disks: Vec<usize>,
+    /// What becomes of storage for guests: one of [`Form::storage_ways`]. Not chosen: what suits the disks.
+    pub storage: Option<StorageKind>,
+    /// Disks that storage gets besides.
+    pub storage_disks: Vec<usize>,
     /// The management interface: 0 for every one, else its place in the machine's list and one.
     pub interface: usize,
     /// The VLAN.
@@ -58,18 +67,55 @@ pub const V4_FIXED: usize = 1;
 pub const V6_FIXED: usize = 3;
 
 impl Form {
+    /// What can become of storage for guests on the chosen disks.
+    pub fn storage_ways(&self, machine: &Machine) -> Vec<StorageKind> {
+        let mut ways = vec![StorageKind::None, StorageKind::Lvm, StorageKind::Ext];
+        let stays = |disk: &Disk| {
+            xenolith_installer::found(disk)
+                .is_some_and(|found| found.product == Product::Xenolith && found.storage.is_some())
+        };
+        if let [only] = self.disks.as_slice()
+            && machine.disks.get(*only).is_some_and(stays)
+        {
+            ways.push(StorageKind::Keep);
+        }
+        ways
+    }
+
+    /// What was chosen, or else what suits the disks: storage that is there stays, and a large disk gets some.
+    pub fn storage_kind(&self, machine: &Machine) -> StorageKind {
+        let ways = self.storage_ways(machine);
+        if let Some(chosen) = self.storage.filter(|chosen| ways.contains(chosen)) {
+            return chosen;
+        }
+        let roomy = |index: &usize| machine.disks.get(*index).is_some_and(|disk| disk.size >= ROOMY);
+        match ways.contains(&StorageKind::Keep) {
+            true => StorageKind::Keep,
+            false if !self.disks.is_empty() && self.disks.iter().all(roomy) => StorageKind::Lvm,
+            false => StorageKind::None,
+        }
+    }
+
     /// The answers as far as they can be understood, without the password; `add` hears of every mistake under the key of its field.
     pub(crate) fn unchecked(&self, machine: &Machine, add: &mut dyn FnMut(&str, String)) -> Answers {
-        let rule = self.disk.and_then(|index| machine.disks.get(index)).map(DiskRule::naming);
-        if rule.is_none() {
+        let rules = |chosen: &[usize]| -> Vec<DiskRule> {
+            chosen.iter().filter_map(|index| machine.disks.get(*index)).map(DiskRule::naming).collect()
+        };
+        let disks = rules(&self.disks);
+        if disks.is_empty() {
             add("disk", "choose the disk that the system goes to".to_owned());
         }
+        let kind = self.storage_kind(machine);
+        let storage_disks = match kind {
+            StorageKind::Lvm | StorageKind::Ext => rules(&self.storage_disks),
+            StorageKind::None | StorageKind::Keep => Vec::new(),
+        };
         let interface = self.interface.checked_sub(1).and_then(|index| machine.nics.get(index));
         Answers {
             version: VERSION,
             // Whoever confirms the summary has seen what is lost.
-            target: Target { disks: rule.into_iter().collect(), erase: true, state: None },
-            storage: Storage::default(),
+            target: Target { disks, erase: true, state: None },
+            storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),
                 bond: None,

@@ -11,6 +11,7 @@
 //! same document that an unattended installation reads**, checked by the same rules, and can be kept as a file.
 
 mod app;
+mod disks;
 mod draw;
 mod form;
 mod page;

@@ -3,6 +3,7 @@
 use xenolith_machine::{Machine, judge};
 
 use crate::app::App;
+use crate::disks;
 use crate::form::{Form, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
 
 /// A page.
@@ -12,6 +13,8 @@ pub enum Page {
     Welcome,
     /// Where the system goes.
     Disk,
+    /// Where guests' disks go.
+    Storage,
     /// The management network.
     Network,
     /// Name and clock.
@@ -26,14 +29,23 @@ pub enum Page {
 
 impl Page {
     /// All, in their order.
-    pub const ALL: [Self; 7] =
-        [Self::Welcome, Self::Disk, Self::Network, Self::Host, Self::Access, Self::Summary, Self::Progress];
+    pub const ALL: [Self; 8] = [
+        Self::Welcome,
+        Self::Disk,
+        Self::Storage,
+        Self::Network,
+        Self::Host,
+        Self::Access,
+        Self::Summary,
+        Self::Progress,
+    ];
 
     /// Its title.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Welcome => "Welcome",
             Self::Disk => "Disk",
+            Self::Storage => "Storage for guests",
             Self::Network => "Management network",
             Self::Host => "Name and clock",
             Self::Access => "Access",
@@ -49,9 +61,14 @@ impl Page {
                 "Nothing is written before you confirm the summary, the last page but one. Escape goes back."
             }
             Self::Disk => {
-                "The system takes one disk, all of it. A disk that is not offered says why: it is in use, is the medium that this \
-                 installer runs from, is too small, can be taken out, or is reached over a network. Storage for guests is made later, \
-                 from what is left of this disk or from others."
+                "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
+                 adds a second one or takes it away. A disk that is not offered says why: it is in use, is the medium that this \
+                 installer runs from, is too small, can be taken out, or is reached over a network."
+            }
+            Self::Storage => {
+                "Where the disks of virtual machines go. LVM: a volume for each of them, the fastest. ext4: a file for each, which \
+                 takes only the room that it fills. Space gives whole disks to it besides. What is kept is not touched: the system is \
+                 installed anew beside it."
             }
             Self::Network => {
                 "The management network is how you reach this host. Leave it as it is if a DHCP server gives out addresses: then every \
@@ -88,6 +105,7 @@ impl Page {
     pub(crate) fn owns(self, at: &str) -> bool {
         match self {
             Self::Disk => at == "disk",
+            Self::Storage => at == "storage",
             Self::Network => at.starts_with("network"),
             Self::Host => at.starts_with("host."),
             Self::Access => at.starts_with("access") || at.starts_with("password"),
@@ -99,6 +117,7 @@ impl Page {
 /// Something that is filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
+    StorageKind,
     Interface,
     Vlan,
     V4,
@@ -120,6 +139,7 @@ impl Field {
     /// The key of problems that are told below it.
     pub(crate) const fn at(self) -> &'static str {
         match self {
+            Self::StorageKind => "storage",
             Self::Interface => "network.interface",
             Self::Vlan => "network.vlan",
             Self::V4 => "network",
@@ -153,7 +173,7 @@ impl Field {
             Self::Password => &mut form.password,
             Self::PasswordAgain => &mut form.password_again,
             Self::SshKey => &mut form.ssh_key,
-            Self::Interface | Self::V4 | Self::V6 => return None,
+            Self::StorageKind | Self::Interface | Self::V4 | Self::V6 => return None,
         })
     }
 
@@ -221,7 +241,8 @@ impl Item {
 pub(crate) fn items(app: &App) -> Vec<Item> {
     let mut items = match app.page {
         Page::Welcome => welcome(app),
-        Page::Disk => disks(app),
+        Page::Disk => disks::targets(app),
+        Page::Storage => disks::storage(app),
         Page::Network => network(app),
         Page::Host => vec![
             text(app, Field::Name, "Host name"),
@@ -303,42 +324,6 @@ fn nics(machine: &Machine) -> String {
     format!("{} {interfaces}, {linked} with a link", machine.nics.len())
 }
 
-fn disks(app: &App) -> Vec<Item> {
-    let machine = &app.machine;
-    let mut items = vec![Item::Words("Where the system goes. All of that disk will be lost.".to_owned())];
-    let (mut offered, mut not) = (Vec::new(), Vec::new());
-    for (index, disk) in machine.disks.iter().enumerate() {
-        let label = format!(
-            "{:<9}{:>9}  {:<8}{:<24} {}",
-            disk.name,
-            disk.size.to_string(),
-            disk.bus.to_string(),
-            disk.model.as_deref().unwrap_or("-"),
-            disk.serial.as_deref().unwrap_or("-")
-        );
-        let refusals = judge(machine, disk).refusals;
-        if refusals.is_empty() {
-            offered.push(Item::Option { index, label, chosen: app.form.disk == Some(index) });
-            let holds = xenolith_installer::holds(disk);
-            let holds = if holds.is_empty() {
-                "nothing was found on it".to_owned()
-            } else {
-                format!("holds {holds}")
-            };
-            offered.push(Item::Words(format!("        {holds}")));
-        } else {
-            not.push(Item::Words(format!("      {label}")));
-            not.extend(refusals.iter().map(|why| Item::Words(format!("        not offered: {why}"))));
-        }
-    }
-    if machine.disks.is_empty() {
-        not.push(Item::Words(xenolith_machine::NO_DISKS.to_owned()));
-    }
-    items.extend(offered);
-    items.extend(not);
-    items
-}
-
 fn network(app: &App) -> Vec<Item> {
     let form = &app.form;
     let interface = match form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index)) {
@@ -379,6 +364,7 @@ fn summary(app: &App) -> Vec<Item> {
         .flat_map(|plan| plan.losses().lines().map(str::to_owned).collect::<Vec<_>>())
         .collect();
     words.push(String::new());
+    words.push(format!("Storage       {}", disks::storage_in_words(app)));
     let v4 = if form.v4 == V4_FIXED { said(&form.v4_address, "-") } else { V4_WAYS[form.v4].to_owned() };
     let v6 = if form.v6 == V6_FIXED { said(&form.v6_address, "-") } else { V6_WAYS[form.v6].to_owned() };
     let nic = form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index));

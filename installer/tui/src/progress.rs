@@ -32,6 +32,7 @@ pub struct Progress {
     bytes: Option<(Bytes, Bytes)>,
     now: Duration,
     stand: Stand,
+    warnings: Vec<String>,
     log: Vec<String>,
     shows_log: bool,
 }
@@ -53,6 +54,10 @@ impl Progress {
             Event::Done { step } => {
                 self.done = step + 1;
                 self.note(*step, "done");
+            }
+            Event::Warning { what, .. } => {
+                self.warnings.push(what.clone());
+                self.log(format!("warning: {what}"));
             }
             Event::Skipped { step } => {
                 self.done = step + 1;
@@ -89,11 +94,15 @@ impl Progress {
     pub(crate) fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = match &self.stand {
             Stand::Runs => Vec::new(),
-            Stand::Done => vec![
-                "Xenolith is installed.".to_owned(),
-                "Take the medium out, then restart.".to_owned(),
-                String::new(),
-            ],
+            Stand::Done => {
+                let mut words = vec![
+                    "Xenolith is installed.".to_owned(),
+                    "Take the medium out, then restart.".to_owned(),
+                ];
+                words.extend(self.warnings.iter().map(|warning| format!("But: {warning}")));
+                words.push(String::new());
+                words
+            }
             Stand::Failed(why) => {
                 let mut words = vec!["It did not work:".to_owned()];
                 words.extend(why.lines().map(|line| format!("  {line}")));

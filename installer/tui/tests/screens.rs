@@ -58,6 +58,8 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
     press(&mut app, &[Key::Enter]);
     snapshot("disk", &app);
     press(&mut app, &[Key::Enter]);
+    snapshot("storage", &app);
+    press(&mut app, &[Key::Enter]);
     snapshot("network", &app);
     press(&mut app, &[Key::Enter]);
     snapshot("host", &app);
@@ -84,7 +86,7 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
 /// On the summary, with what is needed filled in.
 fn ready_to_install() -> App {
     let mut app = app("one-disk");
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
     press(&mut app, &[Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
@@ -119,7 +121,7 @@ fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
 #[test]
 fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
     let mut app = app("one-disk");
-    press(&mut app, &[Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Network);
     // Up from Next: IPv6, IPv4, VLAN.
     press(&mut app, &[Key::Up, Key::Up, Key::Right, Key::Up]);
@@ -145,7 +147,7 @@ fn disks_that_are_not_offered_say_why_and_cannot_be_chosen() {
     let mut many = app("raid-hba");
     press(&mut many, &[Key::Enter]);
     snapshot("disks", &many);
-    assert_eq!(many.form().disk, None, "of several disks none is chosen beforehand");
+    assert!(many.form().disks.is_empty(), "of several disks none is chosen beforehand");
     press(&mut many, &[Key::Down, Key::Down]);
     snapshot("disks-below", &many);
     let mut none = app("no-usable-disk");
@@ -153,6 +155,21 @@ fn disks_that_are_not_offered_say_why_and_cannot_be_chosen() {
     snapshot("no-disk", &none);
     press(&mut none, &[Key::Enter]);
     assert_eq!(none.page(), Page::Disk, "without a disk nothing goes on");
+}
+
+#[test]
+fn space_marks_two_disks_that_mirror_each_other_and_disks_for_storage() {
+    let mut app = app("raid-hba");
+    press(&mut app, &[Key::Enter, Key::Char(' '), Key::Down, Key::Char(' ')]);
+    assert_eq!(app.form().disks.len(), 2);
+    snapshot("mirror", &app);
+    press(&mut app, &[Key::Char(' ')]);
+    assert_eq!(app.form().disks.len(), 1, "Space takes the mark away again");
+    press(&mut app, &[Key::Up, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Storage);
+    press(&mut app, &[Key::Up, Key::Enter]);
+    snapshot("storage-disks", &app);
+    assert_eq!(app.form().storage_disks.len(), 1);
 }
 
 #[test]
@@ -204,7 +221,7 @@ proptest! {
             let before = app.page();
             if app.key(key) == Effect::Install {
                 prop_assert_eq!(before, Page::Summary);
-                prop_assert!(app.plan().is_some() && app.form().disk.is_some());
+                prop_assert!(app.plan().is_some() && !app.form().disks.is_empty());
             }
             shown(&app, size);
         }

@@ -24,7 +24,15 @@ impl Loop {
         let number = |bytes: Bytes| bytes.get().to_string();
         let made = run(
             LOSETUP,
-            &["--find", "--show", "--offset", &number(place.first), "--sizelimit", &number(place.length), &place.disk.path],
+            &[
+                "--find",
+                "--show",
+                "--offset",
+                &number(place.first),
+                "--sizelimit",
+                &number(place.length),
+                &place.disk.path,
+            ],
         )?;
         Ok(Self(made.trim().to_owned()))
     }

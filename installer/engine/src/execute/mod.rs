@@ -148,8 +148,11 @@ pub fn execute<D: Devices>(
             continue;
         }
         tell(Event::Began { step });
-        steps::Work { plan, source, devices, step, tell }.run(what).map_err(|source| {
-            ExecuteError::Step { number: step + 1, steps: plan.steps.len(), what: what.to_string(), source }
+        steps::Work { plan, source, devices, step, tell }.run(what).map_err(|source| ExecuteError::Step {
+            number: step + 1,
+            steps: plan.steps.len(),
+            what: what.to_string(),
+            source,
         })?;
         journal.done(step)?;
         tell(Event::Done { step });

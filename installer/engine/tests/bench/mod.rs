@@ -11,9 +11,9 @@ use std::{
 
 use fs_err as fs;
 use serde_json::json;
+use uuid::Uuid;
 use xenolith_answers::Answers;
 use xenolith_disk::esp::{EspContent, EspFile};
-use uuid::Uuid;
 use xenolith_installer::{
     Devices, DiskId, Event, ExecuteError, Image, Journal, Place, Plan, PlanError, Source, execute, plan,
 };
@@ -82,7 +82,12 @@ impl Bench {
     /// Disks full of somebody's marks where they would be looked for.
     pub fn disks(&self) -> Vec<PathBuf> {
         let storage = self.plan.storage.iter().flat_map(|storage| &storage.disks);
-        self.plan.targets.iter().chain(storage).map(|target| self.disk_of(&target.disk.path, &target.layout)).collect()
+        self.plan
+            .targets
+            .iter()
+            .chain(storage)
+            .map(|target| self.disk_of(&target.disk.path, &target.layout))
+            .collect()
     }
 
     /// The only disk.

@@ -1,0 +1,103 @@
+//! The pages about disks: where the system goes, and where guests' disks do.
+
+use xenolith_answers::StorageKind;
+use xenolith_machine::{Disk, NO_DISKS, judge};
+
+use crate::app::App;
+use crate::page::{Field, Item};
+
+/// The disks that may be chosen, and the others with their reasons.
+pub(crate) fn targets(app: &App) -> Vec<Item> {
+    let machine = &app.machine;
+    let words = match app.form.disks.len() {
+        0 | 1 => "Where the system goes. All of that disk will be lost.",
+        _ => "Two disks that mirror each other. All of both will be lost.",
+    };
+    let mut items = vec![Item::Words(words.to_owned())];
+    let mut not = Vec::new();
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let refusals = judge(machine, disk).refusals;
+        if refusals.is_empty() {
+            items.extend(offered(index, disk, app.form.disks.contains(&index)));
+        } else {
+            not.push(Item::Words(format!("      {}", label(disk))));
+            not.extend(refusals.iter().map(|why| Item::Words(format!("        not offered: {why}"))));
+        }
+    }
+    if machine.disks.is_empty() {
+        not.push(Item::Words(NO_DISKS.to_owned()));
+    }
+    items.extend(not);
+    if items.iter().filter(|item| item.takes_focus()).count() > 1 {
+        items.push(Item::Words("Space marks a second disk, so that the two mirror each other.".to_owned()));
+    }
+    items
+}
+
+/// What becomes of storage, and the disks that it may get besides.
+pub(crate) fn storage(app: &App) -> Vec<Item> {
+    let kind = app.form.storage_kind(&app.machine);
+    let mut items = vec![
+        Item::Words("Where the disks of virtual machines go.".to_owned()),
+        Item::Choice { field: Field::StorageKind, label: "Storage", value: in_words(kind).to_owned() },
+    ];
+    if !takes_disks(app) {
+        return items;
+    }
+    let free =
+        app.machine.disks.iter().enumerate().filter(|(index, disk)| {
+            !app.form.disks.contains(index) && judge(&app.machine, disk).is_offered()
+        });
+    let free: Vec<Item> = free
+        .flat_map(|(index, disk)| offered(index, disk, app.form.storage_disks.contains(&index)))
+        .collect();
+    if !free.is_empty() {
+        items.push(Item::Words("Disks that it gets besides; all of them will be lost (Space):".to_owned()));
+    }
+    items.extend(free);
+    items
+}
+
+/// Whether storage may get whole disks.
+fn takes_disks(app: &App) -> bool {
+    matches!(app.form.storage_kind(&app.machine), StorageKind::Lvm | StorageKind::Ext)
+        && app.form.disks.len() == 1
+}
+
+/// The line of the summary.
+pub(crate) fn storage_in_words(app: &App) -> String {
+    let words = in_words(app.form.storage_kind(&app.machine)).to_owned();
+    match app.form.storage_disks.len() {
+        0 => words,
+        _ if !takes_disks(app) => words,
+        1 => format!("{words}, and one more disk"),
+        more => format!("{words}, and {more} more disks"),
+    }
+}
+
+const fn in_words(kind: StorageKind) -> &'static str {
+    match kind {
+        StorageKind::None => "none for now",
+        StorageKind::Lvm => "the rest of the disk, LVM",
+        StorageKind::Ext => "the rest of the disk, ext4",
+        StorageKind::Keep => "what is there stays as it is",
+    }
+}
+
+fn offered(index: usize, disk: &Disk, chosen: bool) -> [Item; 2] {
+    let holds = xenolith_installer::holds(disk);
+    let holds =
+        if holds.is_empty() { "nothing was found on it".to_owned() } else { format!("holds {holds}") };
+    [Item::Option { index, label: label(disk), chosen }, Item::Words(format!("        {holds}"))]
+}
+
+fn label(disk: &Disk) -> String {
+    format!(
+        "{:<9}{:>9}  {:<8}{:<24} {}",
+        disk.name,
+        disk.size.to_string(),
+        disk.bus.to_string(),
+        disk.model.as_deref().unwrap_or("-"),
+        disk.serial.as_deref().unwrap_or("-")
+    )
+}
