@@ -115,11 +115,12 @@ fn is_installed(vm: &Vm) -> anyhow::Result<()> {
 
 /// A key of the screens, and what the terminal shows when it has been understood.
 const STROKES: &[(&str, &str)] = &[
-    ("\r", "Welcome (1 of 7)"),
-    ("\r", "Disk (2 of 7)"),
-    ("\r", "Management network (3 of 7)"),
-    ("\r", "Name and clock (4 of 7)"),
-    ("\r", "Access (5 of 7)"),
+    ("\r", "Welcome (1 of 8)"),
+    ("\r", "Disk (2 of 8)"),
+    ("\r", "Storage for guests (3 of 8)"),
+    ("\r", "Management network (4 of 8)"),
+    ("\r", "Name and clock (5 of 8)"),
+    ("\r", "Access (6 of 8)"),
     (PASSWORD, "[*************_"),
     ("\r", "> The same again"),
     (PASSWORD, "[*************_"),
@@ -128,7 +129,7 @@ const STROKES: &[(&str, &str)] = &[
     ("\r", "[> Back <]"),
     // Right.
     ("\x1b[C", "[> Install <]"),
-    ("\r", "Installation (7 of 7)"),
+    ("\r", "Installation (8 of 8)"),
 ];
 const PASSWORD: &str = "correct horse";
 

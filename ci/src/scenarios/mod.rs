@@ -5,8 +5,10 @@ mod disk;
 mod guests;
 mod install;
 mod media;
+mod power;
 mod secure_boot;
 mod state;
+mod storage;
 
 use crate::{Check, Cost};
 
@@ -27,6 +29,21 @@ pub const CHECKS: &[Check] = &[
         "install-screens",
         "somebody installs with keys on a serial line, and logs in there with the password",
         install::screens,
+    ),
+    rare(
+        "mirror",
+        "two disks mirror each other under Secure Boot, and the host starts with either of them",
+        storage::mirror,
+    ),
+    rare(
+        "reinstall",
+        "a second installation keeps the storage of the first, byte for byte",
+        storage::reinstall,
+    ),
+    rare(
+        "power-cuts",
+        "power that fails during an installation leaves a whole system or a disk that does not start",
+        power::cuts,
     ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
