@@ -336,6 +336,8 @@ pub enum BenchCommand {
     Erofs(BenchErofsArgs),
     /// Boot the ISO with a few codecs in a virtual machine, from power on to ready
     Boot(BenchBootArgs),
+    /// Install onto a disk that is a file, beside a plain copy of the same bytes
+    Install(BenchInstallArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -389,6 +391,21 @@ pub struct BenchBootArgs {
     /// Boots per codec, of which the median is shown
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     pub runs: u16,
+    /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
+    #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
+    pub keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub mirror: MirrorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct BenchInstallArgs {
+    /// Runs, of which the median is shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub runs: u16,
+    /// Folder on the disk to measure; default: the cache's
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
     /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
     #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
     pub keys: Option<PathBuf>,

@@ -19,6 +19,7 @@ mod build;
 mod checkout;
 mod child;
 mod erofs;
+mod install;
 mod memory;
 mod peer;
 mod report;
@@ -56,6 +57,7 @@ pub fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
         BenchCommand::Build(args) => build::run(global, args),
         BenchCommand::Erofs(args) => erofs::run(global, args),
         BenchCommand::Boot(args) => boot::run(global, args),
+        BenchCommand::Install(args) => install::run(global, args),
     }
 }
 
