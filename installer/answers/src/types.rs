@@ -51,7 +51,8 @@ pub struct Storage {
     /// Of which kind it is.
     #[serde(default)]
     pub kind: StorageKind,
-    /// Rules for whole disks that it gets besides the rest of the target. Each has to match as many disks as it says.
+    /// Rules for whole disks that it gets: besides the rest of a single target, in place of it where two targets mirror each other. Each
+    /// has to match as many disks as it says.
     #[serde(default)]
     pub disks: Vec<DiskRule>,
 }

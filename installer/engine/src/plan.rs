@@ -236,9 +236,6 @@ pub enum PlanError {
         /// The other one.
         other: String,
     },
-    /// Storage lies on a mirror of the targets, or on whole disks besides one target.
-    #[error("storage on a mirror takes no more disks so far; leave `storage.disks` out, or give one target")]
-    MirrorAndDisks,
     /// Storage is to stay, and this disk has none that this version knows how to keep.
     #[error("the storage on {disk} cannot be kept: {why}; nothing was changed")]
     Keep {
@@ -297,9 +294,6 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
 
     fits(image)?;
     alike(&targets)?;
-    if targets.len() > 1 && !storage.is_empty() {
-        return Err(PlanError::MirrorAndDisks);
-    }
     let kept = match (answers.storage.kind, targets.as_slice()) {
         (StorageKind::Keep, [disk]) => Some(kept(disk).map_err(|why| not_kept(disk, why))?),
         (StorageKind::Keep, [disk, ..]) => return Err(not_kept(disk, KeepError::Mirror)),
@@ -318,7 +312,7 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
         .collect();
     let layouts = match &kept {
         Some(kept) => vec![kept.layout.clone()],
-        None => layouts(answers, &targets, seed)?,
+        None => layouts(answers, &targets, !storage.is_empty(), seed)?,
     };
     let target = |(disk, layout): (&Disk, DiskLayout)| Target { disk: DiskId::of(disk), layout };
     let made: Vec<Target> = targets.iter().copied().zip(layouts).map(target).collect();
@@ -414,8 +408,17 @@ fn alike(targets: &[&Disk]) -> Result<(), PlanError> {
 }
 
 /// Disks that mirror each other get state partitions of one size, the smallest's; each has GUIDs of its own.
-fn layouts(answers: &Answers, targets: &[&Disk], seed: Seed) -> Result<Vec<DiskLayout>, PlanError> {
-    let local_sr = matches!(answers.storage.kind, StorageKind::Lvm | StorageKind::Ext);
+///
+/// Storage gets the rest of the targets, mirrored if they are; but not beside whole disks on a mirror, since one repository would then be
+/// mirrored in part.
+fn layouts(
+    answers: &Answers,
+    targets: &[&Disk],
+    has_disks: bool,
+    seed: Seed,
+) -> Result<Vec<DiskLayout>, PlanError> {
+    let makes = matches!(answers.storage.kind, StorageKind::Lvm | StorageKind::Ext);
+    let local_sr = makes && !(has_disks && targets.len() > 1);
     let layout = |disk: &Disk, number: usize, state_max: Bytes| {
         let sector = SectorSize::from_bytes(disk.sector.into()).expect("no other disk is offered");
         let options = Options { seed: seed.child(&number.to_string()), state_max, local_sr };

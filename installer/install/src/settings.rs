@@ -19,6 +19,7 @@ pub fn local_storage(plan: &Plan) -> Option<LocalStorage> {
         StorageKind::Keep => LocalKind::Keep,
     };
     let parts = planned.targets.iter().copied().chain(planned.disk_parts()).map(PartGuid).collect();
+    // Two targets without a part of it each carry the system alone.
     Some(LocalStorage::new(kind, parts, planned.targets.len() > 1))
 }
 

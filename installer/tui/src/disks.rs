@@ -52,7 +52,11 @@ pub(crate) fn storage(app: &App) -> Vec<Item> {
         .flat_map(|(index, disk)| offered(index, disk, app.form.storage_disks.contains(&index)))
         .collect();
     if !free.is_empty() {
-        items.push(Item::Words("Disks that it gets besides; all of them will be lost (Space):".to_owned()));
+        let words = match app.form.disks.len() {
+            0 | 1 => "Whole disks that it gets besides (Space marks them; all that is on them will be lost):",
+            _ => "Whole disks that it gets instead (Space marks them; all that is on them will be lost):",
+        };
+        items.push(Item::Words(words.to_owned()));
     }
     items.extend(free);
     items
@@ -61,17 +65,20 @@ pub(crate) fn storage(app: &App) -> Vec<Item> {
 /// Whether storage may get whole disks.
 fn takes_disks(app: &App) -> bool {
     matches!(app.form.storage_kind(&app.machine), StorageKind::Lvm | StorageKind::Ext)
-        && app.form.disks.len() == 1
 }
 
 /// The line of the summary.
 pub(crate) fn storage_in_words(app: &App) -> String {
-    let words = in_words(app.form.storage_kind(&app.machine)).to_owned();
-    match app.form.storage_disks.len() {
-        0 => words,
-        _ if !takes_disks(app) => words,
-        1 => format!("{words}, and one more disk"),
-        more => format!("{words}, and {more} more disks"),
+    let kind = app.form.storage_kind(&app.machine);
+    let disks = match app.form.storage_disks.len() {
+        0 => return in_words(kind).to_owned(),
+        _ if !takes_disks(app) => return in_words(kind).to_owned(),
+        1 => "one more disk".to_owned(),
+        more => format!("{more} more disks"),
+    };
+    match app.form.disks.len() {
+        0 | 1 => format!("{}, and {disks}", in_words(kind)),
+        _ => format!("{disks}, {}", if kind == StorageKind::Lvm { "LVM" } else { "ext4" }),
     }
 }
 
