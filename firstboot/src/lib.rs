@@ -19,16 +19,23 @@
 //!
 //! On media the state is in RAM, so each boot is a first one. What settings may say is data, never a program.
 
+mod certificate;
 mod change;
 mod decide;
+mod identity;
 mod journal;
+mod keyboard;
 mod network;
 mod partly;
 mod run;
+pub mod storage;
 mod task;
 
+pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
 pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
+pub use identity::{IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
+pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
 pub use run::{Paths, RunError, run};
 pub use task::Task;

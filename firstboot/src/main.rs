@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Outcome, Paths, System as _, Task, ThisHost, decide, run,
+    Decision, Facts, Journal, Outcome, Paths, System as _, Task, ThisHost, decide, run, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
@@ -45,7 +45,8 @@ enum Command {
     Run,
     /// Do some of it again, or all that failed
     Retry {
-        /// host-name, ssh-keys, root-password, network, time-zone, time-servers or keyboard
+        /// host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate (a new one),
+        /// storage or pool-join
         tasks: Vec<Task>,
     },
     /// Say what settings would change on this host, and change nothing
@@ -81,7 +82,8 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let (settings, _) = read_settings(file)?;
-    let facts = Facts::of(Path::new("/"))?;
+    let mut facts = Facts::of(Path::new("/"))?;
+    facts.look_at_storage(&settings, &ThisMachine);
     let mut good = true;
     for task in Task::ALL {
         match decide(task, &settings, &facts) {
@@ -116,7 +118,7 @@ fn status(json: bool) -> anyhow::Result<ExitCode> {
             Outcome::Failed => "FAILED",
             Outcome::NotAvailable => "not available",
         };
-        say(&format!("{:<14}{word}{why}", task.name()));
+        say(&format!("{:<13} {word}{why}", task.name()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -141,7 +143,11 @@ fn first_boot(again: &[Task]) -> anyhow::Result<ExitCode> {
     for task in again {
         journal.tasks.remove(task);
     }
-    let facts = Facts::of(&paths.root)?;
+    let mut facts = Facts::of(&paths.root)?;
+    facts.again = again.iter().copied().collect();
+    if !journal.is_done(Task::Storage) {
+        facts.look_at_storage(&settings, &ThisMachine);
+    }
     run(&settings, &facts, &paths, &mut journal, &mut ThisHost, &mut say)?;
     Ok(if journal.failed().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
