@@ -85,7 +85,7 @@ fn warnings(report: &Report) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::boot::Medium;
-    use crate::report::{Boot, Firmware, Identity, RootImage, SCHEMA, Service, Xen};
+    use crate::report::{Boot, Firmware, HostFacts, Identity, RootImage, SCHEMA, Service, Xen};
 
     fn healthy() -> Report {
         let hash = "ab".repeat(32).parse().unwrap();
@@ -115,6 +115,8 @@ mod tests {
                 .collect(),
             failed_units: Some(vec![]),
             firstboot: Some(Journal::default()),
+            host: HostFacts::default(),
+            storage: None,
             health: Health::default(),
             unread: vec![],
         }
