@@ -50,6 +50,11 @@ impl Task {
         Self::PoolJoin,
     ];
 
+    /// Whether it waits for devices, and so is done apart from the others: nobody who wants to come in should wait for it.
+    pub const fn is_late(self) -> bool {
+        matches!(self, Self::Storage)
+    }
+
     /// Its name, as commands take it and the journal has it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use xenolith_firstboot::storage::Step;
 use xenolith_firstboot::{
-    CERTIFICATE, Facts, IDENTITY, Journal, Outcome, Paths, Reload, System, Task, ThisHost, host_certificate,
-    run,
+    CERTIFICATE, Facts, IDENTITY, Journal, Outcome, Paths, Reload, Run, System, Task, ThisHost,
+    host_certificate, run,
 };
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_settings::{HostName, Settings};
@@ -148,8 +148,8 @@ fn settings(name: &str) -> Settings {
 fn boot(host: &Host, settings: &Settings, system: &mut Cut) -> (bool, Vec<String>) {
     let mut journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
     let mut told = Vec::new();
-    let whole =
-        run(settings, &host.facts, &host.paths, &mut journal, system, &mut |line| told.push(line.to_owned()));
+    let asked = Run { settings, facts: &host.facts, paths: &host.paths, tasks: &Task::ALL };
+    let whole = run(&asked, &mut journal, system, &mut |line| told.push(line.to_owned()));
     (whole.is_ok(), told)
 }
 

@@ -267,10 +267,10 @@ fn what_is_finished_is_not_made_again_even_if_a_disk_comes_back_empty() {
         let before = disks.clone();
         disks.parts.insert(guid(1), Vec::new());
         for change in changes(&storage, &disks.facts()).unwrap() {
-            let harmless = match &change {
-                Change::Write { .. } | Change::Link { .. } | Change::Storage(Step::Mount { .. }) => true,
-                _ => false,
-            };
+            let harmless = matches!(
+                &change,
+                Change::Write { .. } | Change::Link { .. } | Change::Storage(Step::Mount { .. })
+            );
             assert!(harmless, "{change}");
             disks.make(&change);
         }

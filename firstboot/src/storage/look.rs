@@ -202,3 +202,97 @@ fn answer<'a, T: Deserialize<'a>>(program: &str, text: &'a str) -> Result<T, Str
     }
     serde_json::from_str(text).map_err(|_| wrong())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use uuid::Uuid;
+    use xenolith_settings::LocalKind;
+
+    use super::*;
+
+    const WIPEFS: &str = include_str!("../../../ci/fuzz/seeds/storage_answers/wipefs");
+    const PVS: &str = include_str!("../../../ci/fuzz/seeds/storage_answers/pvs");
+    const LVS: &str = include_str!("../../../ci/fuzz/seeds/storage_answers/lvs");
+
+    /// Answers by the end of the command; what is not there fails.
+    struct Recorded(Vec<(String, &'static str)>);
+
+    impl Programs for Recorded {
+        fn ask(&self, command: &Command) -> Result<String, String> {
+            let command = command.to_string();
+            let answer = self.0.iter().find(|(end, _)| command.ends_with(end.as_str()));
+            answer.map(|(_, text)| (*text).to_owned()).ok_or(format!("{command} ended with 1"))
+        }
+    }
+
+    fn host(parts: &[(PartGuid, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("dev/disk/by-partuuid")).unwrap();
+        for (guid, name) in parts {
+            symlink(format!("../../{name}"), root.path().join(part_device(*guid).trim_start_matches('/')))
+                .unwrap();
+            let folder = root.path().join("sys/class/block").join(name);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("size"), "2048\n").unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn partitions_are_looked_up_by_their_guid_and_what_is_on_them_is_listed() {
+        let [one, two, gone] = [1, 2, 3].map(|number| PartGuid(Uuid::from_bytes([number; 16])));
+        let root = host(&[(one, "sda7"), (two, "sdb1")]);
+        let storage = LocalStorage::new(LocalKind::Lvm, vec![one, two, gone], false);
+        let programs = Recorded(vec![
+            (format!("--json {}", part_device(one)), WIPEFS),
+            ("pv_uuid,vg_name".to_owned(), PVS),
+            ("vg_name,lv_name,lv_tags".to_owned(), LVS),
+        ]);
+        let facts = StorageFacts::look(&storage, root.path(), &programs).unwrap();
+        insta::assert_debug_snapshot!(facts);
+        assert!(matches!(&facts.parts[&two], Part::Unreadable(why) if why.contains("wipefs")));
+        // Without LVM's word nothing is decided.
+        let programs = Recorded(vec![("pv_uuid,vg_name".to_owned(), PVS)]);
+        assert!(StorageFacts::look(&storage, root.path(), &programs).unwrap_err().contains("lvs"));
+    }
+
+    #[test]
+    fn an_array_is_only_waited_for_if_a_partition_is_its_own() {
+        let [one, two] = [1, 2].map(|number| PartGuid(Uuid::from_bytes([number; 16])));
+        let root = host(&[(one, "sda7"), (two, "sdb1")]);
+        let storage = LocalStorage::new(LocalKind::Lvm, vec![one, two], true);
+        let link = Names::of(&storage).array_device();
+        let empty = "{\n   \"signatures\": [\n\n   ]\n}\n";
+        let answers = |text: &'static str| {
+            Recorded(vec![
+                (part_device(one), text),
+                (part_device(two), ""),
+                (link.clone(), empty),
+                ("pv_uuid,vg_name".to_owned(), PVS),
+                ("vg_name,lv_name,lv_tags".to_owned(), LVS),
+            ])
+        };
+        fs::create_dir_all(root.path().join("dev/disk/by-id")).unwrap();
+        symlink("../../md127", root.path().join(link.trim_start_matches('/'))).unwrap();
+        let facts = StorageFacts::look(&storage, root.path(), &answers(empty)).unwrap();
+        assert_eq!(facts.array, None);
+        let array = Names::of(&storage).array;
+        let member = format!(
+            r#"{{"signatures":[{{"type":"linux_raid_member","uuid":"{array}","label":"any:xenolith-sr"}}]}}"#
+        );
+        let facts = StorageFacts::look(&storage, root.path(), &answers(member.leak())).unwrap();
+        assert_eq!(facts.array, Some(Vec::new()));
+    }
+
+    #[test]
+    fn answers_that_are_none_are_refused() {
+        assert_eq!(read_signatures(" \n"), Ok(Vec::new()));
+        for text in ["", "{}", "[]", "{\"report\": [{}]}", PVS, LVS] {
+            assert!(read_signatures(text).is_err() || text.is_empty(), "{text}");
+            assert!(read_groups(text).is_err() || text == PVS, "{text}");
+            assert!(read_volumes(text).is_err() || text == LVS, "{text}");
+        }
+    }
+}
