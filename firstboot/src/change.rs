@@ -8,6 +8,9 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use xenolith_settings::HostName;
 
+use crate::certificate::{self, CERTIFICATE, CertificateNames};
+use crate::storage::{Programs as _, Step, ThisMachine};
+
 /// One change of the host. Each may be repeated. Paths are without the leading slash.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Change {
@@ -36,6 +39,10 @@ pub enum Change {
     SetHostName(HostName),
     /// A daemon reads its files again, if it runs.
     Reload(Reload),
+    /// A new key with its certificate, in place of the one that was there.
+    Certificate(CertificateNames),
+    /// A step to local storage.
+    Storage(Step),
 }
 
 /// Daemons that read their files again.
@@ -45,6 +52,8 @@ pub enum Reload {
     Network,
     /// chrony.
     Clock,
+    /// Whoever loads the console's keyboard.
+    Keyboard,
 }
 
 /// Without the text of files.
@@ -63,6 +72,12 @@ impl std::fmt::Display for Change {
             Self::SetHostName(name) => write!(f, "the kernel calls the host {name}"),
             Self::Reload(Reload::Network) => f.write_str("the network is set up anew"),
             Self::Reload(Reload::Clock) => f.write_str("the clock looks for its servers"),
+            Self::Reload(Reload::Keyboard) => f.write_str("the keyboard is loaded"),
+            Self::Certificate(names) => {
+                write!(f, "/{CERTIFICATE}: a new key and its certificate for {}", names.host)?;
+                names.addresses.iter().try_for_each(|address| write!(f, ", {address}"))
+            }
+            Self::Storage(step) => step.fmt(f),
         }
     }
 }
@@ -99,6 +114,12 @@ pub trait System {
     /// With its words.
     fn reload(&mut self, what: Reload) -> io::Result<()>;
 
+    /// Takes a step to local storage.
+    ///
+    /// # Errors
+    /// With the words of the program that failed. What a cut leaves in the midst of it is said in [`crate::storage`].
+    fn storage(&mut self, step: &Step) -> io::Result<()>;
+
     /// Makes a change below `root`.
     ///
     /// # Errors
@@ -110,9 +131,17 @@ pub trait System {
             Change::Remove { path } => self.remove(&root.join(path)),
             Change::SetHostName(name) => self.set_host_name(name),
             Change::Reload(what) => self.reload(*what),
+            Change::Certificate(names) => {
+                let text = certificate::make(names).map_err(io::Error::other)?;
+                self.write(&root.join(CERTIFICATE), 0o600, &text)
+            }
+            Change::Storage(step) => self.storage(step),
         }
     }
 }
+
+/// Loads the keyboard at each boot.
+const KEYBOARD: &str = "xenolith-keyboard.service";
 
 /// The host that this program runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -161,6 +190,7 @@ impl System for ThisHost {
             Reload::Clock => {
                 ("chrony.service", &["/usr/bin/systemctl", "--no-block", "try-restart", "chrony.service"])
             }
+            Reload::Keyboard => (KEYBOARD, &["/usr/bin/systemctl", "--no-block", "try-restart", KEYBOARD]),
         };
         let runs = duct::cmd!("/usr/bin/systemctl", "is-active", "--quiet", unit).unchecked().run()?;
         if !runs.status.success() {
@@ -172,6 +202,12 @@ impl System for ThisHost {
         }
         let words = String::from_utf8_lossy(&said.stderr);
         Err(io::Error::other(format!("{} ended with {}: {}", command.join(" "), said.status, words.trim())))
+    }
+
+    fn storage(&mut self, step: &Step) -> io::Result<()> {
+        step.commands()
+            .iter()
+            .try_for_each(|command| ThisMachine.ask(command).map(drop).map_err(io::Error::other))
     }
 }
 

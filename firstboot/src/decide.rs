@@ -1,16 +1,22 @@
 //! What each task changes, decided before anything is changed.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use fs_err as fs;
+use uuid::Uuid;
 use xenolith_machine::Machine;
-use xenolith_settings::{Known, Settings, SshKey};
+use xenolith_settings::{HostName, Known, Settings, SshKey, V4, V6};
 
+use crate::certificate::{CertificateNames, fresh_uuid, host_certificate};
 use crate::change::{Change, Reload};
-use crate::network;
 use crate::partly::{with_root_password, with_time_servers};
+use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
+use crate::{identity, keyboard, network};
 
 const HOST_NAME: &str = "etc/hostname";
 /// Who may come in over SSH as root; below the root, as the rest.
@@ -29,6 +35,16 @@ pub struct Facts {
     pub machine: Machine,
     /// `/`, or the folder of a test.
     pub root: PathBuf,
+    /// Addresses that the host can be reached by at the moment.
+    pub addresses: Vec<IpAddr>,
+    /// A UUID that nothing else has.
+    pub fresh: Uuid,
+    /// What time it is.
+    pub now: SystemTime,
+    /// Tasks that somebody wants done again.
+    pub again: BTreeSet<Task>,
+    /// What is there of local storage, if it was looked at: that waits for disks, and is not done for nothing.
+    pub storage: Option<Result<StorageFacts, String>>,
 }
 
 impl Facts {
@@ -37,12 +53,44 @@ impl Facts {
     /// # Errors
     /// When its network interfaces cannot be read.
     pub fn of(root: &Path) -> anyhow::Result<Self> {
-        Ok(Self { machine: Machine::of(&xenolith_probe::outside(root)?), root: root.to_owned() })
+        Ok(Self::on(Machine::of(&xenolith_probe::outside(root)?), root))
+    }
+
+    /// The facts of this machine, which was looked at before.
+    pub fn on(machine: Machine, root: &Path) -> Self {
+        Self {
+            machine,
+            root: root.to_owned(),
+            addresses: addresses(),
+            fresh: fresh_uuid(),
+            now: SystemTime::now(),
+            again: BTreeSet::new(),
+            storage: None,
+        }
+    }
+
+    /// Looks at the partitions that settings name for local storage, if they name some. Waits for them.
+    pub fn look_at_storage(&mut self, settings: &Settings, programs: &dyn Programs) {
+        let asked = settings.storage.as_ref();
+        self.storage = asked.map(|storage| StorageFacts::look(storage, &self.root, programs));
     }
 
     fn read(&self, path: &str) -> Result<String, String> {
         fs::read_to_string(self.root.join(path)).map_err(|error: io::Error| error.to_string())
     }
+}
+
+/// Addresses of this host that others can use.
+fn addresses() -> Vec<IpAddr> {
+    let Ok(all) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let ip = |address: nix::sys::socket::SockaddrStorage| -> Option<IpAddr> {
+        match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(v4), _) => Some(v4.ip().into()),
+            (None, Some(v6)) if !v6.ip().is_unicast_link_local() => Some(v6.ip().into()),
+            (None, _) => None,
+        }
+    };
+    all.filter_map(|one| ip(one.address?)).filter(|ip| !ip.is_loopback()).collect()
 }
 
 /// What a task comes to.
@@ -89,11 +137,50 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
         }
         Task::TimeServers if host.time_servers.is_empty() => Decision::NotAsked,
         Task::TimeServers => time_servers(&host.time_servers, facts).into(),
-        Task::Keyboard if host.keyboard.is_none() => Decision::NotAsked,
         Task::Keyboard => {
-            Decision::NotAvailable("the console takes no input yet, and the image has no keyboards")
+            let changes = |keyboard: &String| keyboard::changes(keyboard, &facts.root).into();
+            host.keyboard.as_ref().map_or(Decision::NotAsked, changes)
+        }
+        Task::Identity => identity::changes(&facts.root, facts.fresh).into(),
+        Task::TlsCertificate => certificate(settings, facts).into(),
+        Task::Storage => match (&settings.storage, &facts.storage) {
+            (None, _) => Decision::NotAsked,
+            (Some(_), None) => Decision::Cannot("its partitions were not looked at".to_owned()),
+            (Some(_), Some(Err(why))) => Decision::Cannot(why.clone()),
+            (Some(storage), Some(Ok(found))) => storage::changes(storage, found).into(),
+        },
+        Task::PoolJoin if settings.pool.is_none() => Decision::NotAsked,
+        Task::PoolJoin => Decision::NotAvailable("this version has no toolstack that could join a pool"),
+    }
+}
+
+/// A certificate for the host's name and the addresses that are known, unless there is one and nobody wants another.
+fn certificate(settings: &Settings, facts: &Facts) -> Result<Vec<Change>, String> {
+    let there = host_certificate(&facts.root);
+    if !facts.again.contains(&Task::TlsCertificate) {
+        match there {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(Vec::new()),
+            Err(error) => {
+                return Err(format!("{error}; for a new one: `xenolith-firstboot retry tls-certificate`"));
+            }
         }
     }
+    let asked = settings.host.name_on(&Known::of(&facts.machine, &settings.network)).ok().flatten();
+    let written = || HostName::new(facts.read(HOST_NAME).ok()?.trim().to_owned()).ok();
+    let host = asked.or_else(written).ok_or_else(|| format!("/{HOST_NAME} holds no name for it"))?;
+    let v4 = match &settings.network.ipv4 {
+        V4::Static(fixed) => fixed.parsed().map(|(address, _)| IpAddr::from(address)),
+        V4::By(_) => None,
+    };
+    let v6 = match &settings.network.ipv6 {
+        V6::Static(fixed) => fixed.parsed().map(|(address, _)| IpAddr::from(address)),
+        V6::By(_) => None,
+    };
+    let mut addresses: Vec<IpAddr> = facts.addresses.iter().copied().chain(v4).chain(v6).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(vec![Change::Certificate(CertificateNames { host, addresses, made: facts.now })])
 }
 
 fn ssh_keys(keys: &[String]) -> Result<Vec<Change>, String> {

@@ -15,20 +15,28 @@
 //!
 //! **No task waits for another one, and none is done twice.** A task that fails says why, in the journal and in `xenolith-status`, and is
 //! tried again at the next boot; what was done stays as it is, so that what somebody changes later is not set back. Every change may be
-//! repeated: it writes whole files, by rename. A power cut anywhere leaves a task done or undone, never half of the journal.
+//! repeated: it writes whole files, by rename; what is made of disks, and what a cut leaves there, is said in [`storage`]. A power cut
+//! anywhere leaves a task done or undone, never half of the journal. What waits for disks runs apart, after the rest (`--late`).
 //!
 //! On media the state is in RAM, so each boot is a first one. What settings may say is data, never a program.
 
+mod certificate;
 mod change;
 mod decide;
+mod identity;
 mod journal;
+mod keyboard;
 mod network;
 mod partly;
 mod run;
+pub mod storage;
 mod task;
 
+pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
 pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
+pub use identity::{IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
-pub use run::{Paths, RunError, run};
+pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
+pub use run::{Paths, Run, RunError, run};
 pub use task::Task;

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Outcome, Paths, System as _, Task, ThisHost, decide, run,
+    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, run,
+    storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
@@ -42,10 +43,15 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Do what is not done yet
-    Run,
+    Run {
+        /// Only what waits for devices; without it only what does not
+        #[arg(long)]
+        late: bool,
+    },
     /// Do some of it again, or all that failed
     Retry {
-        /// host-name, ssh-keys, root-password, network, time-zone, time-servers or keyboard
+        /// host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate (a new one),
+        /// storage or pool-join
         tasks: Vec<Task>,
     },
     /// Say what settings would change on this host, and change nothing
@@ -63,8 +69,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Run => first_boot(&[]),
-        Command::Retry { tasks } => first_boot(&tasks),
+        Command::Run { late } => {
+            let tasks: Vec<Task> = Task::ALL.into_iter().filter(|task| task.is_late() == late).collect();
+            first_boot(&tasks, &[], !late)
+        }
+        Command::Retry { tasks } => first_boot(&Task::ALL, &tasks, true),
         Command::Check { file } => check(&file),
         Command::Status { json } => status(json),
     };
@@ -81,7 +90,8 @@ fn main() -> ExitCode {
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let (settings, _) = read_settings(file)?;
-    let facts = Facts::of(Path::new("/"))?;
+    let mut facts = Facts::of(Path::new("/"))?;
+    facts.look_at_storage(&settings, &ThisMachine);
     let mut good = true;
     for task in Task::ALL {
         match decide(task, &settings, &facts) {
@@ -116,18 +126,21 @@ fn status(json: bool) -> anyhow::Result<ExitCode> {
             Outcome::Failed => "FAILED",
             Outcome::NotAvailable => "not available",
         };
-        say(&format!("{:<14}{word}{why}", task.name()));
+        say(&format!("{:<13} {word}{why}", task.name()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what is not done, and `again` even if it is.
-fn first_boot(again: &[Task]) -> anyhow::Result<ExitCode> {
+/// Does what of `tasks` is not done, and `again` even if it is. A host without settings looks for a seed if it `may_look`.
+fn first_boot(tasks: &[Task], again: &[Task], may_look: bool) -> anyhow::Result<ExitCode> {
     let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
     let left = paths.state.join(STATE_SETTINGS);
     let settings = if left.exists() {
         read_settings(&left)?.0
     } else {
+        if !may_look {
+            return Ok(ExitCode::SUCCESS);
+        }
         let Some((settings, text)) = seed()? else { return Ok(ExitCode::SUCCESS) };
         // From here on this host has its settings: no other volume is looked at.
         ThisHost.write(&left, 0o600, &text)?;
@@ -141,9 +154,15 @@ fn first_boot(again: &[Task]) -> anyhow::Result<ExitCode> {
     for task in again {
         journal.tasks.remove(task);
     }
-    let facts = Facts::of(&paths.root)?;
-    run(&settings, &facts, &paths, &mut journal, &mut ThisHost, &mut say)?;
-    Ok(if journal.failed().next().is_none() { ExitCode::SUCCESS } else { ExitCode::from(5) })
+    let mut facts = Facts::of(&paths.root)?;
+    facts.again = again.iter().copied().collect();
+    if tasks.contains(&Task::Storage) && !journal.is_done(Task::Storage) {
+        facts.look_at_storage(&settings, &ThisMachine);
+    }
+    let asked = Run { settings: &settings, facts: &facts, paths: &paths, tasks };
+    run(&asked, &mut journal, &mut ThisHost, &mut say)?;
+    let failed = journal.failed().any(|(task, _)| tasks.contains(&task));
+    Ok(if !failed { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
 /// The settings on a volume that is plugged in, if this host may still take them.

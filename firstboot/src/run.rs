@@ -25,19 +25,31 @@ pub struct Paths {
 #[error("what was done at first boot could not be written to the state; it is done again at the next boot")]
 pub struct RunError(#[from] io::Error);
 
+/// What is to be done, and on which host.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// What the host was told.
+    pub settings: &'a Settings,
+    /// What it is.
+    pub facts: &'a Facts,
+    /// Where it is.
+    pub paths: &'a Paths,
+    /// The tasks that are tried, in this order.
+    pub tasks: &'a [Task],
+}
+
 /// Tries every task that is not done, and then claims the host. `tell` hears what happens.
 ///
 /// # Errors
 /// [`RunError`]. A task that fails is no error here: it stands in the journal.
 pub fn run(
-    settings: &Settings,
-    facts: &Facts,
-    paths: &Paths,
+    run: &Run<'_>,
     journal: &mut Journal,
     system: &mut impl System,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), RunError> {
-    for task in Task::ALL {
+    let Run { settings, facts, paths, tasks } = *run;
+    for task in tasks.iter().copied() {
         if journal.is_done(task) {
             continue;
         }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that settings may ask for. None needs another one.
+/// One thing to do. Settings ask for most of them, each host needs the others. None needs another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
@@ -23,11 +23,20 @@ pub enum Task {
     TimeServers,
     /// The console's keyboard.
     Keyboard,
+    /// What the host is known by, whatever it is called.
+    Identity,
+    /// What it proves itself with over TLS.
+    TlsCertificate,
+    /// Local storage for guests' disks.
+    Storage,
+    /// That it joins a pool.
+    PoolJoin,
 }
 
 impl Task {
-    /// All, in the order in which they are tried: who may come in is known before the network is changed.
-    pub const ALL: [Self; 7] = [
+    /// All, in the order in which they are tried: who may come in is known before the network is changed, and what
+    /// may take long comes late.
+    pub const ALL: [Self; 11] = [
         Self::HostName,
         Self::SshKeys,
         Self::RootPassword,
@@ -35,7 +44,16 @@ impl Task {
         Self::TimeZone,
         Self::TimeServers,
         Self::Keyboard,
+        Self::Identity,
+        Self::TlsCertificate,
+        Self::Storage,
+        Self::PoolJoin,
     ];
+
+    /// Whether it waits for devices, and so is done apart from the others: nobody who wants to come in should wait for it.
+    pub const fn is_late(self) -> bool {
+        matches!(self, Self::Storage)
+    }
 
     /// Its name, as commands take it and the journal has it.
     pub const fn name(self) -> &'static str {
@@ -47,6 +65,10 @@ impl Task {
             Self::TimeZone => "time-zone",
             Self::TimeServers => "time-servers",
             Self::Keyboard => "keyboard",
+            Self::Identity => "identity",
+            Self::TlsCertificate => "tls-certificate",
+            Self::Storage => "storage",
+            Self::PoolJoin => "pool-join",
         }
     }
 }
@@ -60,7 +82,7 @@ impl fmt::Display for Task {
 /// No task has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard"
+    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate, storage, pool-join"
 )]
 pub struct NoSuchTask;
 

@@ -1,12 +1,17 @@
 //! A small host in a folder: what settings make of it, and that it does not matter where the power is cut.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
-use xenolith_firstboot::{Facts, Journal, Outcome, Paths, Reload, System, Task, ThisHost, run};
+use xenolith_firstboot::storage::Step;
+use xenolith_firstboot::{
+    CERTIFICATE, Facts, IDENTITY, Journal, Outcome, Paths, Reload, Run, System, Task, ThisHost,
+    host_certificate, run,
+};
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_settings::{HostName, Settings};
 
@@ -27,6 +32,8 @@ impl Host {
             ("etc/shadow", "root:*:20000:0:99999:7:::\ndaemon:*:20000:0:99999:7:::\n"),
             ("etc/chrony/chrony.conf", "pool pool.example iburst\nrtcsync\n"),
             ("usr/share/zoneinfo/Europe/Vienna", "TZif"),
+            ("usr/share/keymaps/i386/qwertz/de.kmap.gz", ""),
+            ("etc/hostname", "xenolith\n"),
         ] {
             let path = paths.root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -41,7 +48,15 @@ impl Host {
             place: None,
         };
         let machine = Machine::of(&Capture { nics: vec![nic], ..Capture::new() });
-        let facts = Facts { machine, root: paths.root.clone() };
+        let facts = Facts {
+            machine,
+            root: paths.root.clone(),
+            addresses: vec!["192.0.2.77".parse().unwrap()],
+            fresh: "5f0c3b1e-8f0a-4c57-9a0e-3f7d5b1c2a69".parse().unwrap(),
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
+            again: BTreeSet::new(),
+            storage: None,
+        };
         Self { _folder: folder, paths, facts }
     }
 
@@ -58,7 +73,11 @@ impl Host {
                 } else if path.is_dir() {
                     open.push(path);
                 } else {
-                    found.insert(name, fs::read_to_string(&path).unwrap());
+                    let text = fs::read_to_string(&path).unwrap();
+                    // Keys are drawn, so no two are the same.
+                    let drawn =
+                        path.ends_with(CERTIFICATE) && text.starts_with("-----BEGIN PRIVATE KEY-----");
+                    found.insert(name, if drawn { "a key and its certificate".to_owned() } else { text });
                 }
             }
         }
@@ -115,6 +134,10 @@ impl System for Cut {
         self.reloads.push(what);
         Ok(())
     }
+
+    fn storage(&mut self, step: &Step) -> io::Result<()> {
+        panic!("no storage is asked for here: {step}")
+    }
 }
 
 fn settings(name: &str) -> Settings {
@@ -125,8 +148,8 @@ fn settings(name: &str) -> Settings {
 fn boot(host: &Host, settings: &Settings, system: &mut Cut) -> (bool, Vec<String>) {
     let mut journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
     let mut told = Vec::new();
-    let whole =
-        run(settings, &host.facts, &host.paths, &mut journal, system, &mut |line| told.push(line.to_owned()));
+    let asked = Run { settings, facts: &host.facts, paths: &host.paths, tasks: &Task::ALL };
+    let whole = run(&asked, &mut journal, system, &mut |line| told.push(line.to_owned()));
     (whole.is_ok(), told)
 }
 
@@ -191,7 +214,7 @@ fn what_was_done_is_not_done_again_and_what_failed_is() {
     assert_eq!(fs::read_to_string(name).unwrap(), "changed by somebody\n");
     let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
     assert_eq!(journal.tasks[&Task::TimeZone].tries, 2);
-    assert!(journal.tasks.values().all(|entry| entry.outcome == Outcome::Done));
+    assert!(journal.tasks.values().all(|entry| entry.outcome == Outcome::Done), "{}", journal.text());
 }
 
 #[test]
@@ -206,4 +229,25 @@ fn one_failure_stops_no_other_task_and_is_named() {
     assert_eq!(failed, [Task::SshKeys]);
     assert!(journal.tasks[&Task::SshKeys].why.as_ref().unwrap().contains("etc/ssh"));
     assert!(journal.is_done(Task::Network) && journal.is_done(Task::TimeServers));
+}
+
+#[test]
+fn the_host_keeps_its_identity_and_its_certificate_unless_a_new_one_is_wanted() {
+    let mut host = Host::new();
+    let settings = settings("name-only.toml");
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    let uuid = fs::read_to_string(host.paths.root.join(IDENTITY)).unwrap();
+    assert_eq!(uuid.trim(), host.facts.fresh.to_string());
+    let first = host_certificate(&host.paths.root).unwrap().unwrap();
+    // All that was done is forgotten, and the next boot would draw another UUID.
+    fs::remove_file(host.paths.state.join("firstboot.json")).unwrap();
+    host.facts.fresh = "0c7b4a39-5c1d-4f7e-8d55-0a1b2c3d4e5f".parse().unwrap();
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert_eq!(fs::read_to_string(host.paths.root.join(IDENTITY)).unwrap(), uuid);
+    assert_eq!(host_certificate(&host.paths.root).unwrap().unwrap(), first);
+    fs::remove_file(host.paths.state.join("firstboot.json")).unwrap();
+    host.facts.again = [Task::TlsCertificate, Task::Identity].into();
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert_eq!(fs::read_to_string(host.paths.root.join(IDENTITY)).unwrap(), uuid);
+    assert_ne!(host_certificate(&host.paths.root).unwrap().unwrap(), first);
 }

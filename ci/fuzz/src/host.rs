@@ -5,6 +5,7 @@ use std::str::from_utf8;
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
+use xenolith_firstboot::storage::{read_groups, read_signatures, read_volumes};
 use xenolith_init::blocks::{Disk, DiskKind, Partition};
 use xenolith_init::guids::Guids;
 use xenolith_init::net::{dhcp as messages, http, url::Base};
@@ -21,6 +22,16 @@ pub fn seed(data: &[u8]) {
         }
         // Shown on a console that anybody may look at: long only if there is much to say.
         Err(error) => assert!(error.to_string().len() < 20_000),
+    }
+}
+
+/// What programs answer when first boot asks what is on partitions: labels and names in it are whatever somebody gave them.
+pub fn storage_answers(data: &[u8]) {
+    let Ok(text) = from_utf8(data) else { return };
+    let _ = read_signatures(text);
+    let _ = read_groups(text);
+    if let Ok(volumes) = read_volumes(text) {
+        assert!(volumes.values().flatten().all(|tag| !tag.is_empty() && !tag.contains(',')));
     }
 }
 

@@ -34,7 +34,16 @@ ssh_keys = ["$key"]
 then = "stay"
 END"#;
 /// What first boot was asked for by these answers.
-const TASKS: &[&str] = &["host-name", "network", "root-password", "ssh-keys", "time-servers", "time-zone"];
+const TASKS: &[&str] = &[
+    "host-name",
+    "identity",
+    "network",
+    "root-password",
+    "ssh-keys",
+    "time-servers",
+    "time-zone",
+    "tls-certificate",
+];
 /// What it has made of them: a command and what stands in its answer.
 const MADE: &[(&str, &str)] = &[
     ("hostname", "installed-5254"),

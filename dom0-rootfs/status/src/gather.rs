@@ -2,19 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use xenolith_firstboot::{Journal, JournalError};
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use xenolith_firstboot::storage::StorageRecord;
+use xenolith_firstboot::{Journal, JournalError, host_certificate, host_uuid};
 use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, STATE_FIRSTBOOT, STATE_MOUNT};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
 use crate::host::{Host, Tool};
+use crate::mirrors::mirrors;
 use crate::report::{
-    Boot, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity, Xen,
+    Boot, Firmware, Health, HostFacts, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity,
+    Xen,
 };
 use crate::verity;
 
 /// The name of the root's dm-verity device, given by the initrd.
 const ROOT_DEVICE: &str = "root";
+/// The one key that sshd has (`xenolith-hostkeys.service`).
+const SSH_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
 
 /// The state of `host`. `asked` is what libxl said, if it was asked; without it sysfs has to do.
 pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
@@ -30,6 +39,9 @@ pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
         services: notes.keep("required units", services(host)).unwrap_or_default(),
         failed_units: notes.keep("failed units", failed_units(host)),
         firstboot: notes.keep("first boot", firstboot(host)),
+        host: host_facts(host, &mut notes),
+        storage: notes.keep("local storage", StorageRecord::read(host.root)).flatten(),
+        mirrors: mirrors(host.root),
         health: Health::default(),
         unread: Vec::new(),
     };
@@ -63,6 +75,25 @@ fn boot_facts(host: &Host<'_>) -> anyhow::Result<BootFacts> {
 fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
     let state = host.root.join(STATE_MOUNT.trim_start_matches('/'));
     Journal::read(&state.join(STATE_FIRSTBOOT))
+}
+
+fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {
+    HostFacts {
+        uuid: notes.keep("the host's UUID", host_uuid(host.root)).flatten(),
+        certificate: notes.keep("the host's certificate", host_certificate(host.root)).flatten(),
+        ssh_key: notes.keep("the host's SSH key", ssh_key(host)).flatten(),
+    }
+}
+
+/// The fingerprint of sshd's key: SHA-256 of the decoded second word, in base64 (ssh-keygen(1), `-l`).
+fn ssh_key(host: &Host<'_>) -> anyhow::Result<Option<String>> {
+    if !host.root.join(SSH_KEY.trim_start_matches('/')).exists() {
+        return Ok(None);
+    }
+    let text = host.text(SSH_KEY)?;
+    let word = text.split_whitespace().nth(1).unwrap_or_default();
+    let key = STANDARD.decode(word).with_context(|| format!("{SSH_KEY} is no public key"))?;
+    Ok(Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))))
 }
 
 fn boot(facts: BootFacts) -> Boot {

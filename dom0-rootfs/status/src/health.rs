@@ -6,6 +6,7 @@
 
 use xenolith_firstboot::Journal;
 
+use crate::mirrors::Mirror;
 use crate::report::{Health, Report, Verity};
 
 /// Units without which a host is of no use, or not safe.
@@ -70,6 +71,7 @@ fn warnings(report: &Report) -> Vec<String> {
     if report.failed_units.is_none() {
         warnings.push("which units failed is not known".to_owned());
     }
+    warnings.extend(report.mirrors.iter().filter_map(Mirror::warning));
     for (task, why) in report.firstboot.iter().flat_map(Journal::failed) {
         warnings.push(format!("{task} was not set up: {why}"));
     }
@@ -85,7 +87,7 @@ fn warnings(report: &Report) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::boot::Medium;
-    use crate::report::{Boot, Firmware, Identity, RootImage, SCHEMA, Service, Xen};
+    use crate::report::{Boot, Firmware, HostFacts, Identity, RootImage, SCHEMA, Service, Xen};
 
     fn healthy() -> Report {
         let hash = "ab".repeat(32).parse().unwrap();
@@ -115,6 +117,9 @@ mod tests {
                 .collect(),
             failed_units: Some(vec![]),
             firstboot: Some(Journal::default()),
+            host: HostFacts::default(),
+            storage: None,
+            mirrors: vec![],
             health: Health::default(),
             unread: vec![],
         }

@@ -17,6 +17,7 @@ mod boot;
 mod gather;
 mod health;
 mod host;
+mod mirrors;
 mod report;
 mod text;
 mod verity;

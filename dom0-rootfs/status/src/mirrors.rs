@@ -53,7 +53,10 @@ pub fn mirrors(root: &Path) -> Vec<Mirror> {
         .filter(|name| name.starts_with("md"))
         .collect();
     names.sort();
-    names.into_iter().filter_map(|name| mirror(&root.join("sys/block").join(&name).join("md"), &name)).collect()
+    names
+        .into_iter()
+        .filter_map(|name| mirror(&root.join("sys/block").join(&name).join("md"), &name))
+        .collect()
 }
 
 fn mirror(folder: &Path, name: &str) -> Option<Mirror> {
@@ -116,18 +119,25 @@ mod tests {
 
     #[test]
     fn a_missing_disk_is_told_and_so_is_one_that_is_brought_up_to_date() {
-        let lost = array(&[("level", "raid1"), ("raid_disks", "2"), ("degraded", "1"), ("sync_completed", "none")]);
+        let lost =
+            array(&[("level", "raid1"), ("raid_disks", "2"), ("degraded", "1"), ("sync_completed", "none")]);
         let lost = mirrors(lost.path())[0].warning().unwrap();
         assert!(lost.contains("runs on 1 of 2 disks"), "{lost}");
-        let back =
-            array(&[("level", "raid1"), ("raid_disks", "2"), ("degraded", "1"), ("sync_completed", "1024 / 4096")]);
+        let back = array(&[
+            ("level", "raid1"),
+            ("raid_disks", "2"),
+            ("degraded", "1"),
+            ("sync_completed", "1024 / 4096"),
+        ]);
         let back = mirrors(back.path())[0].warning().unwrap();
         assert!(back.contains("25 %"), "{back}");
     }
 
     #[test]
     fn other_arrays_are_not_ours_to_judge() {
-        assert!(mirrors(array(&[("level", "raid5"), ("raid_disks", "3"), ("degraded", "0")]).path()).is_empty());
+        assert!(
+            mirrors(array(&[("level", "raid5"), ("raid_disks", "3"), ("degraded", "0")]).path()).is_empty()
+        );
         assert!(mirrors(Path::new("/nonexistent")).is_empty());
     }
 }

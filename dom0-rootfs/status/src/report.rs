@@ -2,10 +2,13 @@
 //! meaning or a removal counts [`SCHEMA`] up.
 
 use serde::{Deserialize, Serialize};
-use xenolith_firstboot::Journal;
+use uuid::Uuid;
+use xenolith_firstboot::storage::StorageRecord;
+use xenolith_firstboot::{Journal, Shown};
 use xenolith_layout::{RootHash, Slot};
 
 use crate::boot::Medium;
+use crate::mirrors::Mirror;
 
 /// The version of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -32,6 +35,15 @@ pub struct Report {
     /// What became of each thing that the host's settings asked for; absent if it cannot be read.
     #[serde(default)]
     pub firstboot: Option<Journal>,
+    /// What the host is known by; empty before first boot.
+    #[serde(default)]
+    pub host: HostFacts,
+    /// Local storage that first boot has made, for whoever registers it; absent if there is none.
+    #[serde(default)]
+    pub storage: Option<StorageRecord>,
+    /// Disks that mirror each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
     /// Fit to stay?
     pub health: Health,
     /// What could not be read, and why.
@@ -149,6 +161,17 @@ pub struct Xen {
     pub free_memory: Option<u64>,
     /// How many domains there are, dom0 among them.
     pub domains: Option<u32>,
+}
+
+/// What the host is known by, and what whoever connects to it compares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Its UUID, drawn at first boot and never again.
+    pub uuid: Option<Uuid>,
+    /// Its certificate for TLS.
+    pub certificate: Option<Shown>,
+    /// The fingerprint of its key for SSH, as `ssh` shows it; none before a first key has let somebody in.
+    pub ssh_key: Option<String>,
 }
 
 /// A unit that the health gate requires.

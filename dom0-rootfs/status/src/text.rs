@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, Outcome};
+use xenolith_layout::Bytes;
 
 use crate::boot::Medium;
+use crate::mirrors::Mirror;
 use crate::report::{Report, Switch, Verity, Xen};
 
 /// An address of this host.
@@ -21,6 +24,16 @@ pub struct Address {
 pub fn text(report: &Report) -> String {
     let mut out = format!("{}\n", title(report));
     rows(report, &mut out);
+    if let Some(uuid) = report.host.uuid {
+        row(&mut out, "host", &uuid.to_string());
+    }
+    fingerprints(report, &mut out);
+    for mirror in &report.mirrors {
+        mirror_row(mirror, &mut out);
+    }
+    if let Some(storage) = &report.storage {
+        storage_rows(storage, &mut out);
+    }
     for unread in &report.unread {
         row(&mut out, "not read", &format!("{}: {}", unread.fact, unread.because));
     }
@@ -61,6 +74,7 @@ pub fn console(report: &Report, host_name: &str, addresses: &[Address], doors: D
     let mut out = format!("\n{} on {host_name}\n\n", title(report));
     rows(report, &mut out);
     let shown: Vec<String> = addresses.iter().map(|a| format!("{} ({})", a.ip, a.interface)).collect();
+    fingerprints(report, &mut out);
     row(&mut out, "addresses", &if shown.is_empty() { "none yet".to_owned() } else { shown.join(", ") });
     out.push('\n');
     let here = on_enter(report, doors);
@@ -167,6 +181,30 @@ fn firstboot(journal: &Journal) -> String {
         }
     }
     text
+}
+
+/// What whoever connects to the host the first time compares.
+fn fingerprints(report: &Report, out: &mut String) {
+    if let Some(certificate) = &report.host.certificate {
+        row(out, "TLS SHA-256", &certificate.sha256);
+    }
+    if let Some(key) = &report.host.ssh_key {
+        row(out, "SSH key", key);
+    }
+}
+
+fn mirror_row(mirror: &Mirror, out: &mut String) {
+    let members: Vec<String> =
+        mirror.members.iter().map(|member| format!("{} {}", member.device, member.state)).collect();
+    row(out, "mirror", &format!("{} of {} disks: {}", mirror.device, mirror.disks, members.join(", ")));
+}
+
+fn storage_rows(storage: &StorageRecord, out: &mut String) {
+    let mirror = if storage.mirror { ", a mirror" } else { "" };
+    let size = Bytes::new(storage.size);
+    row(out, "local storage", &format!("{} ({}, {size}{mirror})", storage.name, storage.kind));
+    row(out, "", &storage.uuid.to_string());
+    row(out, "", storage.mount_point.as_ref().unwrap_or(&storage.group));
 }
 
 fn xen_rows(xen: &Xen, out: &mut String) {

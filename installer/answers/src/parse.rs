@@ -53,6 +53,7 @@ impl Answers {
             access: self.access.clone(),
             // The partitions have GUIDs once there is a plan.
             storage: None,
+            pool: None,
         }
     }
 }

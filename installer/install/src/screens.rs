@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Stdout},
+    path::Path,
     process::ExitCode,
     sync::mpsc::{Receiver, TryRecvError, channel},
     time::{Duration, Instant},
@@ -22,8 +23,9 @@ use ratatui::{
     layout::Rect,
 };
 use xenolith_answers::Answers;
+use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard};
 use xenolith_installer::{Event, Plan};
-use xenolith_tui::{App, Effect, Key, draw};
+use xenolith_tui::{App, Effect, Key, Keyboard, draw};
 
 use crate::session::{Failed, Session, time_zones};
 
@@ -46,7 +48,11 @@ enum Said {
 /// # Errors
 /// When there is no terminal to show them on.
 pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
-    let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones());
+    let keyboards = common_keyboards(Path::new("/")).into_iter();
+    let keyboards =
+        keyboards.map(|(name, label)| Keyboard { name: name.to_owned(), label: label.to_owned() });
+    let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones())
+        .with_keyboards(keyboards.collect());
     let mut screen = Screen::open().context("the screens need a terminal")?;
     let ending = Screens { session, app, running: None, confirmed: None }.run(&mut screen);
     drop(screen);
@@ -95,6 +101,7 @@ impl Screens<'_> {
                 Effect::Install => self.confirm(),
                 Effect::Retry => self.begin(),
                 Effect::Shell => screen.shell()?,
+                Effect::Keyboard(name) => self.app.keyboard_note(load(&name)),
                 ending @ (Effect::Restart | Effect::PowerOff | Effect::Leave) => return Ok(ending),
             }
         }
@@ -155,6 +162,18 @@ impl Screens<'_> {
             }
             heard = true;
         }
+    }
+}
+
+/// Loads a keyboard on the terminal that the screens are on, and says what came of it.
+fn load(keyboard: &str) -> String {
+    let terminal = nix::unistd::ttyname(io::stdin()).unwrap_or_default();
+    if !is_screen(&terminal) {
+        return "For the installed host: this terminal is no screen of the machine, and keeps its own keyboard.".to_owned();
+    }
+    match load_keyboard(keyboard, &terminal) {
+        Ok(()) => "It is loaded.".to_owned(),
+        Err(error) => format!("It is not loaded: {error}"),
     }
 }
 

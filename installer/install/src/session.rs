@@ -65,7 +65,7 @@ impl Session {
         };
         let machine = Machine::of(&machine);
         fs::create_dir_all(RUN).code(7)?;
-        let facts = Facts { machine: machine.clone(), root: "/".into() };
+        let facts = Facts::on(machine.clone(), Path::new("/"));
         Ok(Self { machine, medium: Medium::running().code(4)?, seed: seed().code(7)?, facts })
     }
 

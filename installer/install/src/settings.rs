@@ -50,7 +50,7 @@ pub fn settings(answers: &Answers, plan: Option<&Plan>, facts: &Facts) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::Path;
 
     use xenolith_machine::{Capture, Machine};
 
@@ -64,7 +64,7 @@ mod tests {
         );
         let dmi = [("product_serial".to_owned(), "X1".to_owned())].into();
         let machine = Machine::of(&Capture { dmi, ..Capture::new() });
-        let facts = Facts { machine, root: PathBuf::from("/nowhere") };
+        let facts = Facts::on(machine, Path::new("/nowhere"));
         settings(&Answers::parse(text.as_bytes()).unwrap(), None, &facts)
     }
 
@@ -87,7 +87,8 @@ mod tests {
             "host-name: host.name asks for {uuid}",
             "root-password: ",
             "time-zone: there is no time zone Europe/Vienna",
-            "keyboard: not available",
+            "keyboard: there is no keyboard de",
+            "tls-certificate: /etc/hostname",
         ];
         assert_eq!(refused.len(), begins.len(), "{refused:?}");
         for (line, begin) in refused.iter().zip(begins) {

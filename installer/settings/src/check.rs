@@ -61,6 +61,11 @@ impl Settings {
         if let Some(local) = &self.storage {
             storage(local, problems);
         }
+        if let Some(pool) = &self.pool {
+            let join = &pool.join;
+            let server = join.parse::<std::net::IpAddr>().is_ok() || is_dns_name(join);
+            problems.unless(server, "pool.join", "has to be the name or address of a host");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod check;
 mod document;
 mod host;
 mod network;
+mod pool;
 mod settings;
 mod storage;
 
@@ -21,6 +22,7 @@ pub use check::{Problem, Problems};
 pub use document::{BadDocument, read};
 pub use host::{BadName, Host, HostName, Known};
 pub use network::{Addressing, Bond, BondMode, Network, NicName, StaticV4, StaticV6, V4, V6};
+pub use pool::Pool;
 pub use settings::{MAX_SETTINGS, Settings, SettingsError};
 pub use storage::{LocalKind, LocalStorage, PartGuid};
 

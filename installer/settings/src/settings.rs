@@ -8,6 +8,7 @@ use crate::check::{Problem, Problems};
 use crate::document::{BadDocument, read};
 use crate::host::Host;
 use crate::network::Network;
+use crate::pool::Pool;
 use crate::storage::LocalStorage;
 
 /// Longer settings are refused before they are read, in bytes.
@@ -31,6 +32,9 @@ pub struct Settings {
     /// Local storage for guests' disks. Left out: none, until it is made later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<LocalStorage>,
+    /// The pool that the host joins. Left out: it stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
 }
 
 /// Why settings are refused. No message quotes a value.

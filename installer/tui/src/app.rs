@@ -39,6 +39,15 @@ pub enum Key {
     Help,
 }
 
+/// A keyboard that can be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyboard {
+    /// Its name, as answers have it.
+    pub name: String,
+    /// What people call it.
+    pub label: String,
+}
+
 /// What whoever runs the screens has to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -48,6 +57,8 @@ pub enum Effect {
     Install,
     /// Go on with the step that failed.
     Retry,
+    /// Load this keyboard, so that what is typed next is what it says; [`App::keyboard_note`] tells what came of it.
+    Keyboard(String),
     /// Leave the screens for a shell, and come back.
     Shell,
     /// Start the machine anew.
@@ -71,6 +82,8 @@ pub struct App {
     pub(crate) plan: Option<Plan>,
     pub(crate) progress: Progress,
     pub(crate) help: bool,
+    pub(crate) keyboards: Vec<Keyboard>,
+    pub(crate) keyboard_note: Option<String>,
     seed: Seed,
     zones: BTreeSet<String>,
 }
@@ -101,11 +114,26 @@ impl App {
             plan: None,
             progress: Progress::default(),
             help: false,
+            keyboards: Vec::new(),
+            keyboard_note: None,
             seed,
             zones,
         };
         app.go(Page::Welcome);
         app
+    }
+
+    /// With a choice of keyboards, of which the first one is what the console has now. Without one nothing is asked.
+    #[must_use]
+    pub fn with_keyboards(mut self, keyboards: Vec<Keyboard>) -> Self {
+        self.keyboards = keyboards;
+        self.go(self.page);
+        self
+    }
+
+    /// What came of loading a keyboard, in words for whoever has chosen it.
+    pub fn keyboard_note(&mut self, words: impl Into<String>) {
+        self.keyboard_note = Some(words.into());
     }
 
     /// The page that is shown.
@@ -146,7 +174,7 @@ impl App {
             Key::Down => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
             Key::Back => return self.back(),
             Key::Left | Key::Right => match focused {
-                Some(Item::Choice { field, .. }) => self.turn(*field, key == Key::Right),
+                Some(Item::Choice { field, .. }) => return self.turn(*field, key == Key::Right),
                 Some(Item::Button(_)) if key == Key::Left => self.focus = self.focus.saturating_sub(1),
                 Some(Item::Button(_)) => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
                 _ => {}
@@ -160,7 +188,7 @@ impl App {
             Key::Char(character) => match focused {
                 Some(Item::Input { field, .. }) => self.type_into(*field, character),
                 Some(Item::Option { index, .. }) if character == ' ' => self.mark(*index),
-                Some(Item::Choice { field, .. }) if character == ' ' => self.turn(*field, true),
+                Some(Item::Choice { field, .. }) if character == ' ' => return self.turn(*field, true),
                 _ if character == '?' => self.help = true,
                 _ if character == 'l' && self.page == Page::Progress => self.progress.toggle_log(),
                 _ => {}
@@ -208,7 +236,10 @@ impl App {
             why.iter().map(|why| Problem { at: "summary".to_owned(), what: why.clone() }).collect();
     }
 
-    fn turn(&mut self, field: Field, forward: bool) {
+    fn turn(&mut self, field: Field, forward: bool) -> Effect {
+        if field == Field::Keyboard {
+            return self.turn_keyboard(forward);
+        }
         if field == Field::StorageKind {
             let ways = self.form.storage_ways(&self.machine);
             let chosen = self.form.storage_kind(&self.machine);
@@ -219,6 +250,23 @@ impl App {
         if let Some((chosen, count)) = field.choice(&mut self.form, &self.machine) {
             *chosen = if forward { (*chosen + 1) % count } else { (*chosen + count - 1) % count };
         }
+        Effect::None
+    }
+
+    /// The next keyboard, loaded as soon as it is chosen. The first one needs no answer: a host has it unless told otherwise.
+    fn turn_keyboard(&mut self, forward: bool) -> Effect {
+        let count = self.keyboards.len();
+        let chosen = self.keyboard();
+        let next = if forward { chosen + 1 } else { chosen + count.saturating_sub(1) }.checked_rem(count);
+        let Some(keyboard) = next.and_then(|next| self.keyboards.get(next)) else { return Effect::None };
+        self.form.keyboard = if next == Some(0) { String::new() } else { keyboard.name.clone() };
+        self.keyboard_note = None;
+        Effect::Keyboard(keyboard.name.clone())
+    }
+
+    /// Which keyboard is chosen, by its place.
+    pub(crate) fn keyboard(&self) -> usize {
+        self.keyboards.iter().position(|known| known.name == self.form.keyboard).unwrap_or_default()
     }
 
     fn type_into(&mut self, field: Field, character: char) {

@@ -25,6 +25,8 @@ pub struct Form {
     pub storage: Option<StorageKind>,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
+    /// The console's keyboard; empty for the one that every host has.
+    pub keyboard: String,
     /// The management interface: 0 for every one, else its place in the machine's list and one.
     pub interface: usize,
     /// The VLAN.
@@ -126,7 +128,7 @@ impl Form {
             host: Host {
                 name: filled(&self.name),
                 time_zone: filled(&self.time_zone),
-                keyboard: None,
+                keyboard: filled(&self.keyboard),
                 time_servers: several(&self.time_servers),
                 name_servers: several(&self.name_servers),
             },

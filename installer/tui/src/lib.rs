@@ -17,7 +17,7 @@ mod form;
 mod page;
 mod progress;
 
-pub use app::{App, Effect, Key};
+pub use app::{App, Effect, Key, Keyboard};
 pub use draw::draw;
 pub use form::Form;
 pub use page::Page;

@@ -58,7 +58,8 @@ impl Page {
     pub const fn help(self) -> &'static str {
         match self {
             Self::Welcome => {
-                "Nothing is written before you confirm the summary, the last page but one. Escape goes back."
+                "Nothing is written before you confirm the summary, the last page but one. Escape goes back. The keyboard is changed with \
+                 Left and Right on the field above Next; it is loaded at once, and the installed host has it, too."
             }
             Self::Disk => {
                 "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
@@ -118,6 +119,7 @@ impl Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     StorageKind,
+    Keyboard,
     Interface,
     Vlan,
     V4,
@@ -140,6 +142,7 @@ impl Field {
     pub(crate) const fn at(self) -> &'static str {
         match self {
             Self::StorageKind => "storage",
+            Self::Keyboard => "host.keyboard",
             Self::Interface => "network.interface",
             Self::Vlan => "network.vlan",
             Self::V4 => "network",
@@ -173,7 +176,7 @@ impl Field {
             Self::Password => &mut form.password,
             Self::PasswordAgain => &mut form.password_again,
             Self::SshKey => &mut form.ssh_key,
-            Self::StorageKind | Self::Interface | Self::V4 | Self::V6 => return None,
+            Self::Keyboard | Self::StorageKind | Self::Interface | Self::V4 | Self::V6 => return None,
         })
     }
 
@@ -315,7 +318,14 @@ fn welcome(app: &App) -> Vec<Item> {
         }
     }
     words.extend([String::new(), "Nothing is written before you confirm the summary.".to_owned()]);
-    words.into_iter().map(Item::Words).collect()
+    let mut items: Vec<Item> = words.into_iter().map(Item::Words).collect();
+    if let Some(keyboard) = app.keyboards.get(app.keyboard()) {
+        let value = format!("{}   {}", keyboard.label, keyboard.name);
+        items.push(Item::Words(String::new()));
+        items.push(Item::Choice { field: Field::Keyboard, label: "Keyboard", value });
+        items.extend(app.keyboard_note.iter().map(|note| Item::Words(format!("    {note}"))));
+    }
+    items
 }
 
 fn nics(machine: &Machine) -> String {
@@ -373,6 +383,9 @@ fn summary(app: &App) -> Vec<Item> {
         if form.vlan.trim().is_empty() { String::new() } else { format!(", VLAN {}", form.vlan.trim()) };
     words.push(format!("Network       {nic}{vlan}; IPv4 {v4}; IPv6 {v6}"));
     words.push(format!("Host name     {}", said(&form.name, "xenolith")));
+    if !form.keyboard.is_empty() {
+        words.push(format!("Keyboard      {}", form.keyboard));
+    }
     words.push(format!("Clock         {}", said(&form.time_zone, "UTC")));
     let ways = [
         (!form.password.is_empty(), "password on the console"),

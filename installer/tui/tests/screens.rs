@@ -10,7 +10,7 @@ use ratatui::{Terminal, backend::TestBackend};
 use xenolith_installer::{Event, Image};
 use xenolith_layout::{Bytes, RootHash, Seed};
 use xenolith_machine::{Capture, Machine};
-use xenolith_tui::{App, Effect, Key, Page, draw};
+use xenolith_tui::{App, Effect, Key, Keyboard, Page, draw};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 const KEY: &str =
@@ -26,7 +26,10 @@ fn app(machine: &str) -> App {
         verity: Bytes::mib(2),
     };
     let zones = ["Etc/UTC", "Europe/Vienna"].map(str::to_owned);
+    let keyboards = [("us", "English (US)"), ("de-latin1", "German"), ("fr-latin9", "French")];
+    let keyboard = |(name, label): (&str, &str)| Keyboard { name: name.to_owned(), label: label.to_owned() };
     App::new(machine, image, Seed::new([3; 32]), BTreeSet::from(zones))
+        .with_keyboards(keyboards.map(keyboard).into())
 }
 
 fn shown(app: &App, (width, height): (u16, u16)) -> String {
@@ -170,6 +173,21 @@ fn space_marks_two_disks_that_mirror_each_other_and_disks_for_storage() {
     press(&mut app, &[Key::Up, Key::Enter]);
     snapshot("storage-disks", &app);
     assert_eq!(app.form().storage_disks.len(), 1);
+}
+
+#[test]
+fn a_keyboard_is_loaded_as_soon_as_it_is_chosen_and_is_an_answer() {
+    let mut app = app("one-disk");
+    assert_eq!(app.key(Key::Enter), Effect::None);
+    press(&mut app, &[Key::Back, Key::Up]);
+    assert_eq!(app.key(Key::Left), Effect::Keyboard("fr-latin9".to_owned()));
+    assert_eq!(app.key(Key::Left), Effect::Keyboard("de-latin1".to_owned()));
+    app.keyboard_note("It is loaded.");
+    snapshot("keyboard", &app);
+    assert_eq!(app.form().keyboard, "de-latin1");
+    assert_eq!(app.key(Key::Char(' ')), Effect::Keyboard("fr-latin9".to_owned()));
+    assert_eq!(app.key(Key::Right), Effect::Keyboard("us".to_owned()));
+    assert_eq!(app.form().keyboard, "", "a host has this one without being told");
 }
 
 #[test]
