@@ -15,7 +15,6 @@ pub fn settings(answers: &Answers, facts: &Facts) -> Result<String, Vec<String>>
     let not_yet = [
         (answers.target.disks.len() > 1, "target.disks: a mirror of two disks is not carried out yet"),
         (answers.storage.kind != StorageKind::None, "storage: not carried out yet"),
-        (answers.finish.report_to.is_some(), "finish.report_to: not carried out yet"),
     ];
     let mut refused: Vec<String> =
         not_yet.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect();
