@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use xenolith_firstboot::{Journal, JournalError};
-use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, STATE_FIRSTBOOT, STATE_MOUNT};
+use xenolith_layout::names::{
+    BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, INSTALL_FAILED, STATE_FIRSTBOOT, STATE_MOUNT,
+};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
 use crate::host::{Host, Tool};
 use crate::report::{
-    Boot, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity, Xen,
+    Boot, FailedInstallation, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread,
+    Verity, Xen,
 };
 use crate::verity;
 
@@ -30,6 +33,7 @@ pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
         services: notes.keep("required units", services(host)).unwrap_or_default(),
         failed_units: notes.keep("failed units", failed_units(host)),
         firstboot: notes.keep("first boot", firstboot(host)),
+        installation: notes.keep("unattended installation", installation(host)).flatten(),
         health: Health::default(),
         unread: Vec::new(),
     };
@@ -63,6 +67,14 @@ fn boot_facts(host: &Host<'_>) -> anyhow::Result<BootFacts> {
 fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
     let state = host.root.join(STATE_MOUNT.trim_start_matches('/'));
     Journal::read(&state.join(STATE_FIRSTBOOT))
+}
+
+/// None failed as long as there is no file.
+fn installation(host: &Host<'_>) -> anyhow::Result<Option<FailedInstallation>> {
+    if !host.root.join(INSTALL_FAILED.trim_start_matches('/')).exists() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&host.bytes(INSTALL_FAILED)?)?))
 }
 
 fn boot(facts: BootFacts) -> Boot {

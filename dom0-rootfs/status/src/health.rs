@@ -115,6 +115,7 @@ mod tests {
                 .collect(),
             failed_units: Some(vec![]),
             firstboot: Some(Journal::default()),
+            installation: None,
             health: Health::default(),
             unread: vec![],
         }

@@ -32,6 +32,9 @@ pub struct Report {
     /// What became of each thing that the host's settings asked for; absent if it cannot be read.
     #[serde(default)]
     pub firstboot: Option<Journal>,
+    /// Why an unattended installation from this medium failed; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<FailedInstallation>,
     /// Fit to stay?
     pub health: Health,
     /// What could not be read, and why.
@@ -158,6 +161,15 @@ pub struct Service {
     pub unit: String,
     /// systemd's `ActiveState`, or `not-found`.
     pub state: String,
+}
+
+/// What an unattended installation left behind that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedInstallation {
+    /// Where its answers came from; empty if it did not come to that.
+    pub answers_from: String,
+    /// What failed, then why, then why that.
+    pub error: Vec<String>,
 }
 
 /// Fit to stay?
