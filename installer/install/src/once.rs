@@ -40,6 +40,7 @@ pub fn is_done(plan: &Plan) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use xenolith_answers::Answers;
     use xenolith_layout::Bytes;
     use xenolith_machine::Capture;
 
@@ -63,5 +64,35 @@ mod tests {
         for other in [of("b", "ab", "1"), of("a", "cd", "1"), of("a", "ab", "2")] {
             assert_ne!(one, other);
         }
+    }
+
+    #[test]
+    fn a_disk_is_known_again_by_its_table_and_only_for_the_same_answers() {
+        let machine = include_bytes!("../../machines/one-disk/machine.json");
+        let machine = Machine::of(&Capture::parse(machine).unwrap());
+        let bytes = include_bytes!("../../machines/one-disk/answers.toml");
+        let image = Image {
+            version: "1.0".parse().unwrap(),
+            root_hash: "ab".repeat(32).parse().unwrap(),
+            root: Bytes::mib(1),
+            verity: Bytes::mib(1),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        let planned = |bytes: &[u8]| {
+            let seed = seed(bytes, &image, &machine);
+            let answers = Answers::parse(bytes).unwrap();
+            let mut plan = xenolith_installer::plan(&machine, &answers, &image, seed).unwrap();
+            plan.targets[0].disk.path = disk.display().to_string();
+            plan
+        };
+        let plan = planned(bytes);
+        assert!(!is_done(&plan), "there is no disk");
+        fs_err::write(&disk, vec![0; 1 << 20]).unwrap();
+        assert!(!is_done(&plan), "an empty one");
+        fs_err::remove_file(&disk).unwrap();
+        xenolith_disk::disk::write(&disk, &plan.targets[0].layout, &[]).unwrap();
+        assert!(is_done(&plan));
+        assert!(!is_done(&planned(&[&bytes[..], b"# 2\n"].concat())), "a comment is enough");
     }
 }

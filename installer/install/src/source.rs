@@ -64,7 +64,7 @@ impl Booted {
     }
 
     /// Whether all that was started came over a network; firmware leaves a medium in memory that it has loaded from there.
-    fn from_network(&self) -> bool {
+    fn came_over_network(&self) -> bool {
         matches!(self.medium.as_str(), "network" | "memory")
     }
 }
@@ -86,7 +86,7 @@ pub fn given(asked: &Asked, believed: &Believed<'_>, machine: &Machine) -> Resul
     let looking = Looking { root: Path::new("/"), machine, medium: &Area };
     let found = match asked {
         Asked::Medium => looking.look(Place::Medium).map(|found| found.map(|found| (Place::Medium, found))),
-        _ => first(&looking, booted.from_network()),
+        _ => first(&looking, booted.came_over_network()),
     };
     match found.map_err(look_failed)? {
         None => Ok(None),
