@@ -7,6 +7,7 @@ mod install;
 mod media;
 mod secure_boot;
 mod state;
+mod unattended;
 
 use crate::{Check, Cost};
 
@@ -27,6 +28,16 @@ pub const CHECKS: &[Check] = &[
         "install-screens",
         "somebody installs with keys on a serial line, and logs in there with the password",
         install::screens,
+    ),
+    rare(
+        "unattended-volume",
+        "answers on a stick install a machine that nobody touches, once",
+        unattended::volume,
+    ),
+    rare(
+        "unattended-url",
+        "firmware names a server, which answers for the machine and is told how it ended",
+        unattended::url,
     ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
