@@ -21,6 +21,7 @@ pub fn volume(image: &Path, ssh_keys: &[String], more: Vec<EspFile>) -> io::Resu
         network: Network::default(),
         access,
         storage: None,
+        pool: None,
     };
     let text = toml::to_string(&settings).expect("settings are made of what TOML can hold");
     let seed = EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(text.into_bytes()) };

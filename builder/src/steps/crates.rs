@@ -36,6 +36,7 @@ pub const MEMBERS: &[&str] = &[
     "installer/machine",
     "installer/probe",
     "installer/settings",
+    "installer/source",
     "installer/tui",
 ];
 /// A program of dom0.

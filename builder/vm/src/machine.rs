@@ -64,6 +64,8 @@ pub struct Machine {
     pub ssh_port: Option<u16>,
     /// What the network's DHCP server names as boot file.
     pub boot_url: Option<String>,
+    /// An OEM string in the firmware's tables (SMBIOS type 11).
+    pub oem_string: Option<String>,
     /// Where the serial line goes.
     pub serial: Serial,
     /// Where the screen goes.
@@ -85,6 +87,7 @@ impl Machine {
             cpus: 2,
             ssh_port: None,
             boot_url: None,
+            oem_string: None,
             serial: Serial::Events,
             display: Display::Hidden,
             stop_on_reset: false,
@@ -121,6 +124,10 @@ impl Machine {
         add(&["-rtc", "base=utc", "-device", "virtio-rng-pci"]);
         for word in self.firmware.args() {
             add(&[&word]);
+        }
+        if let Some(text) = &self.oem_string {
+            // QEMU takes a comma for the end of a value unless it stands twice.
+            add(&["-smbios", &format!("type=11,value={}", text.replace(',', ",,"))]);
         }
         add(&["-device", "VGA", "-device", "qemu-xhci,id=usb", "-device", "virtio-scsi-pci,id=scsi"]);
         for (number, medium) in self.media.iter().enumerate() {
@@ -203,6 +210,14 @@ mod tests {
     fn emulation_uses_the_one_processor_model_that_boots_a_pv_dom0() {
         let line = joined(&Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]));
         assert!(line.contains("-cpu qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+sha-ni"));
+    }
+
+    #[test]
+    fn an_oem_string_keeps_its_commas() {
+        let mut machine = Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]);
+        assert!(!joined(&machine).contains("-smbios"));
+        machine.oem_string = Some("a=b,c".into());
+        assert!(joined(&machine).contains("-smbios type=11,value=a=b,,c"));
     }
 
     #[test]

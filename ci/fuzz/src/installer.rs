@@ -2,6 +2,7 @@
 
 use xenolith_answers::{Answers, Dialect, convert};
 use xenolith_machine::{Capture, Machine, judge};
+use xenolith_source::{Hint, NamedTrust, of_lease, of_smbios, of_txt, search_domains};
 
 /// TOML, JSON or XML.
 pub fn answers(data: &[u8]) {
@@ -28,5 +29,42 @@ pub fn capture(data: &[u8]) {
     let machine = Machine::of(&capture);
     for disk in &machine.disks {
         let _ = judge(&machine, disk);
+    }
+}
+
+/// What is taken is believed for a reason, and says the same when it is written again.
+fn believed(hint: &Hint) {
+    assert!(!hint.url.is_plain() || hint.trust == NamedTrust::Insecure, "plain HTTP without a word about it");
+    assert_eq!(Hint::parse(hint.line().as_bytes()).as_ref(), Ok(hint));
+}
+
+/// A line from DHCP, DNS or firmware that says where answers are.
+pub fn answers_hint(data: &[u8]) {
+    if let Ok(hint) = Hint::parse(data) {
+        believed(&hint);
+    }
+}
+
+/// A lease of systemd-networkd.
+pub fn answers_lease(data: &[u8]) {
+    if let Ok(Some(hint)) = of_lease(&String::from_utf8_lossy(data)) {
+        believed(&hint);
+    }
+}
+
+/// What resolvectl says of a TXT record, and a resolv.conf.
+pub fn answers_txt(data: &[u8]) {
+    if let Ok(Some(hint)) = of_txt(data) {
+        believed(&hint);
+    }
+    for domain in search_domains(&String::from_utf8_lossy(data)) {
+        assert!(!domain.starts_with('-') && domain.is_ascii(), "{domain} is no name of DNS");
+    }
+}
+
+/// The tables of the firmware.
+pub fn smbios(data: &[u8]) {
+    if let Ok(Some(hint)) = of_smbios(data) {
+        believed(&hint);
     }
 }

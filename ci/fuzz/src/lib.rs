@@ -77,4 +77,8 @@ targets! {
     answers = installer, 3000, ["installer/answers/tests/accept", "installer/answers/tests/reject"];
     answers_xml = installer, 3000, ["installer/answers/tests/xml"];
     capture = installer, 2000, [];
+    answers_hint = installer, 20000, [];
+    answers_lease = installer, 20000, [];
+    answers_txt = installer, 20000, [];
+    smbios = installer, 20000, [];
 }

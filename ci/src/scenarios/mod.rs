@@ -9,6 +9,7 @@ mod power;
 mod secure_boot;
 mod state;
 mod storage;
+mod unattended;
 
 use crate::{Check, Cost};
 
@@ -44,6 +45,16 @@ pub const CHECKS: &[Check] = &[
         "power-cuts",
         "power that fails during an installation leaves a whole system or a disk that does not start",
         power::cuts,
+    ),
+    rare(
+        "unattended-volume",
+        "answers on a stick install a machine that nobody touches, once",
+        unattended::volume,
+    ),
+    rare(
+        "unattended-url",
+        "firmware names a server, which answers for the machine and is told how it ended",
+        unattended::url,
     ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),

@@ -8,15 +8,17 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, JournalError, host_certificate, host_uuid};
-use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, STATE_FIRSTBOOT, STATE_MOUNT};
+use xenolith_layout::names::{
+    BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, INSTALL_FAILED, STATE_FIRSTBOOT, STATE_MOUNT,
+};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
 use crate::host::{Host, Tool};
 use crate::mirrors::mirrors;
 use crate::report::{
-    Boot, Firmware, Health, HostFacts, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity,
-    Xen,
+    Boot, FailedInstallation, Firmware, Health, HostFacts, Identity, Report, RootImage, SCHEMA, Service,
+    Switch, Unread, Verity, Xen,
 };
 use crate::verity;
 
@@ -42,6 +44,7 @@ pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
         host: host_facts(host, &mut notes),
         storage: notes.keep("local storage", StorageRecord::read(host.root)).flatten(),
         mirrors: mirrors(host.root),
+        installation: notes.keep("unattended installation", installation(host)).flatten(),
         health: Health::default(),
         unread: Vec::new(),
     };
@@ -77,7 +80,7 @@ fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
     Journal::read(&state.join(STATE_FIRSTBOOT))
 }
 
-fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {
+fn host_facts(host: &Host<'_'>, notes: &mut Notes) -> HostFacts {
     HostFacts {
         uuid: notes.keep("the host's UUID", host_uuid(host.root)).flatten(),
         certificate: notes.keep("the host's certificate", host_certificate(host.root)).flatten(),
@@ -86,7 +89,7 @@ fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {
 }
 
 /// The fingerprint of sshd's key: SHA-256 of the decoded second word, in base64 (ssh-keygen(1), `-l`).
-fn ssh_key(host: &Host<'_>) -> anyhow::Result<Option<String>> {
+fn ssh_key(host: &Host<'_'>) -> anyhow::Result<Option<String>> {
     if !host.root.join(SSH_KEY.trim_start_matches('/')).exists() {
         return Ok(None);
     }
@@ -94,6 +97,14 @@ fn ssh_key(host: &Host<'_>) -> anyhow::Result<Option<String>> {
     let word = text.split_whitespace().nth(1).unwrap_or_default();
     let key = STANDARD.decode(word).with_context(|| format!("{SSH_KEY} is no public key"))?;
     Ok(Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(key)))))
+}
+
+/// None failed as long as there is no file.
+fn installation(host: &Host<'_'>) -> anyhow::Result<Option<FailedInstallation>> {
+    if !host.root.join(INSTALL_FAILED.trim_start_matches('/')).exists() {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::from_slice(&host.bytes(INSTALL_FAILED)?)?))
 }
 
 fn boot(facts: BootFacts) -> Boot {

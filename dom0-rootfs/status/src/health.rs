@@ -120,6 +120,7 @@ mod tests {
             host: HostFacts::default(),
             storage: None,
             mirrors: vec![],
+            installation: None,
             health: Health::default(),
             unread: vec![],
         }

@@ -27,6 +27,7 @@ pub use gather::gather;
 pub use health::REQUIRED;
 pub use host::{Host, Installed, Programs, Recorded, Tool, ToolError};
 pub use report::{
-    Boot, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread, Verity, Xen,
+    Boot, FailedInstallation, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread,
+    Verity, Xen,
 };
 pub use text::{Address, Doors, OnEnter, console, on_enter, ready, text};

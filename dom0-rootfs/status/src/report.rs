@@ -44,6 +44,9 @@ pub struct Report {
     /// Disks that mirror each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+    /// Why an unattended installation from this medium failed; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installation: Option<FailedInstallation>,
     /// Fit to stay?
     pub health: Health,
     /// What could not be read, and why.
@@ -181,6 +184,15 @@ pub struct Service {
     pub unit: String,
     /// systemd's `ActiveState`, or `not-found`.
     pub state: String,
+}
+
+/// What an unattended installation left behind that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedInstallation {
+    /// Where its answers came from; empty if it did not come to that.
+    pub answers_from: String,
+    /// What failed, then why, then why that.
+    pub error: Vec<String>,
 }
 
 /// Fit to stay?

@@ -9,7 +9,7 @@ use xenolith_layout::Bytes;
 
 use crate::boot::Medium;
 use crate::mirrors::Mirror;
-use crate::report::{Report, Switch, Verity, Xen};
+use crate::report::{FailedInstallation, Report, Switch, Verity, Xen};
 
 /// An address of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,6 +166,21 @@ fn boot_rows(report: &Report, out: &mut String) {
     row(out, "state", &boot.state);
     if let Some(journal) = report.firstboot.as_ref().filter(|journal| !journal.tasks.is_empty()) {
         row(out, "first boot", &firstboot(journal));
+    }
+    if let Some(failed) = &report.installation {
+        installation_rows(failed, out);
+    }
+}
+
+/// What failed and why, one line each; the installer's messages may have several.
+fn installation_rows(failed: &FailedInstallation, out: &mut String) {
+    let from = match failed.answers_from.as_str() {
+        "" => String::new(),
+        from => format!(" (answers from {from})"),
+    };
+    row(out, "installation", &format!("FAILED{from}"));
+    for line in failed.error.iter().flat_map(|error| error.lines()) {
+        row(out, "", line);
     }
 }
 

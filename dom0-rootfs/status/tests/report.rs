@@ -83,6 +83,28 @@ fn the_screen_tells_how_to_get_in() {
 }
 
 #[test]
+fn an_unattended_installation_that_failed_is_shown_with_its_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run/xenolith/install");
+    fs_err::create_dir_all(&run).unwrap();
+    let kept =
+        r#"{"format": 1, "code": 6, "answers_from": "SMBIOS", "error": ["a step failed", "two\nlines"]}"#;
+    fs_err::write(run.join("failed"), kept).unwrap();
+    // The rest of this host cannot be read, which is tested elsewhere.
+    let programs = Recorded(folder.path().join("programs"));
+    let report = gather(&Host { root: folder.path(), programs: &programs }, None);
+    let failed = report.installation.as_ref().unwrap();
+    assert_eq!((failed.answers_from.as_str(), failed.error.len()), ("SMBIOS", 2));
+    let mut medium = look_at("iso-without-secure-boot", None);
+    medium.installation = report.installation;
+    insta::assert_snapshot!("installation-failed.txt", plain(&medium));
+    assert_eq!(serde_json::from_str::<Report>(&json(&medium)).unwrap(), medium);
+    fs_err::write(run.join("failed"), "not JSON").unwrap();
+    let report = gather(&Host { root: folder.path(), programs: &programs }, None);
+    assert!(report.unread.iter().any(|unread| unread.fact == "unattended installation"));
+}
+
+#[test]
 fn no_line_is_wider_than_a_screen_on_a_good_host() {
     let report = look_at("disk-on-trial", None);
     let wide = plain(&report).lines().map(|line| line.chars().count()).max();

@@ -52,6 +52,9 @@ pub const KARG_VERSION: &str = "xenolith.version";
 /// Where the initrd says what it booted from.
 pub const BOOT_FACTS: &str = "/run/xenolith/boot.json";
 
+/// Where an unattended installation that failed says why, until the next one succeeds or the machine is started anew.
+pub const INSTALL_FAILED: &str = "/run/xenolith/install/failed";
+
 /// The GUID of UEFI's own variables (UEFI 2.10 §3.3), as efivarfs writes it.
 pub const EFI_GLOBAL_VARIABLE: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 

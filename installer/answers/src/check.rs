@@ -5,7 +5,7 @@ use xenolith_settings::{Problem, Problems};
 
 use crate::disk_rule::DiskRule;
 use crate::size::Size;
-use crate::types::{Answers, StorageKind};
+use crate::types::{Answers, Finish, StorageKind};
 
 impl Answers {
     /// Every mistake that can be seen without a machine.
@@ -16,12 +16,31 @@ impl Answers {
         let access = &self.access;
         let some = access.root_password_hash.is_some() || !access.ssh_keys.is_empty();
         problems.unless(some, "access", "nobody could come in: give root_password_hash, ssh_keys or both");
-        if let Some(url) = &self.finish.report_to {
-            let web = url.starts_with("https://") || url.starts_with("http://");
-            problems.unless(web, "finish.report_to", "has to be an http or https URL");
-        }
+        report(&self.finish, &mut problems);
         problems.0
     }
+}
+
+/// Longer addresses are no address of a report.
+const LONGEST_URL: usize = 1024;
+
+fn report(finish: &Finish, problems: &mut Problems) {
+    let Some(url) = &finish.report_to else {
+        let alone = finish.report_pin.is_none() && !finish.report_insecure;
+        return problems.unless(alone, "finish.report_to", "is missing, and the other keys are about it");
+    };
+    let (safe, plain) = (url.starts_with("https://"), url.starts_with("http://"));
+    problems.unless(safe || plain, "finish.report_to", "has to be an http or https URL");
+    let clean = url.len() <= LONGEST_URL && url.bytes().all(|byte| byte.is_ascii_graphic());
+    problems.unless(
+        clean,
+        "finish.report_to",
+        "has to be printable ASCII without spaces, and at most 1024 long",
+    );
+    let said = !plain || finish.report_insecure;
+    problems.unless(said, "finish.report_to", "is plain HTTP; use https, or set report_insecure = true");
+    let pinned = finish.report_pin.is_none() || (safe && !finish.report_insecure);
+    problems.unless(pinned, "finish.report_pin", "is for https, and cannot stand beside report_insecure");
 }
 
 fn targets(answers: &Answers, problems: &mut Problems) {

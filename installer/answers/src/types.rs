@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use xenolith_settings::{Access, Host, Network};
 
 use crate::disk_rule::DiskRule;
+use crate::fingerprint::Fingerprint;
 use crate::size::Size;
 
 /// Everything that an installation is told.
@@ -79,9 +80,16 @@ pub struct Finish {
     /// After a success. After a failure the machine always stays as it is.
     #[serde(default)]
     pub then: Ending,
-    /// Where success and failure are told by an HTTP POST of JSON.
+    /// Where success and failure are told by an HTTP POST of JSON, with what the installation has said.
     #[serde(default)]
     pub report_to: Option<String>,
+    /// The SHA-256 of the certificate of `report_to`: exactly this one is trusted, whoever has signed it. Left out: an authority
+    /// that everybody knows has to have signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_pin: Option<Fingerprint>,
+    /// Whether reports may go over plain HTTP, or to a server that nothing is known of. Anybody in between can read them then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub report_insecure: bool,
 }
 
 /// What a machine does when its installation has succeeded.

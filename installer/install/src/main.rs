@@ -1,23 +1,28 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
 mod medium;
+mod once;
+mod report;
 mod screens;
 mod session;
 mod settings;
+mod source;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context as _;
 use clap::Parser;
-use fs_err as fs;
-use xenolith_answers::{Answers, Ending};
+use xenolith_answers::{Answers, Ending, Fingerprint};
 use xenolith_installer::{Event, Plan};
+use xenolith_source::{Asked, LogTail};
 
+use report::Course;
 use session::{Coded as _, Failed, Session};
+use source::{Believed, Booted, Given};
 
 /// Install the running medium on a disk
 ///
@@ -25,13 +30,24 @@ use session::{Coded as _, Failed, Session};
 /// erased were confirmed: on the screens, by typing, or with --yes. The partition table comes last: what is cut short does not boot.
 /// A run that failed goes on where it was when it is started again with the same answers.
 ///
-/// Exit codes: 0 done, 2 usage, 3 the answers are refused, 4 this host cannot be installed from, 7 a device failed, 9 not confirmed.
+/// Exit codes: 0 done, 2 usage, 3 the answers are refused, 4 this host cannot be installed from, 5 a server gives no answers, 6 it is not
+/// trusted, 7 a device failed, 9 not confirmed.
 #[derive(Debug, Parser)]
 #[command(name = "xenolith-install", version)]
 struct Args {
-    /// The answers: TOML, JSON or XCP-ng's XML. Left out: they are asked for
-    #[arg(long, value_name = "FILE")]
-    answers: Option<PathBuf>,
+    /// The answers: a file (TOML, JSON or XCP-ng's XML), the URL of a server, `medium` for the medium's own, or `auto` for whatever this
+    /// machine was given. Left out: they are asked for
+    #[arg(long, value_name = "FILE|URL|medium|auto")]
+    answers: Option<Asked>,
+    /// The SHA-256 of the server's certificate: exactly that one is trusted
+    #[arg(long, value_name = "SHA256", requires = "answers", conflicts_with_all = ["ca", "insecure"])]
+    pin: Option<Fingerprint>,
+    /// Authorities (PEM), one of which has signed the server's certificate
+    #[arg(long, value_name = "FILE", requires = "answers", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Take answers over plain HTTP or from a server that nothing is known of: anybody in between can erase this machine
+    #[arg(long, requires = "answers")]
+    insecure: bool,
     /// Print the plan and do nothing
     #[arg(long, short = 'n', requires = "answers")]
     dry_run: bool,
@@ -41,6 +57,10 @@ struct Args {
     /// Do not ask: whoever wrote the answers has agreed to them
     #[arg(long, requires = "answers")]
     yes: bool,
+    /// Nobody is there, as for xenolith-unattended.service: implies --yes; no answers are no failure, a failure is kept for the console,
+    /// and a disk that was installed from these answers before is left alone
+    #[arg(long, requires = "answers", conflicts_with = "dry_run")]
+    unattended: bool,
     /// Print the plan and what happens as JSON, one object a line
     #[arg(long, requires = "answers")]
     json: bool,
@@ -51,6 +71,8 @@ enum End {
     Done(Ending),
     Planned,
     NotConfirmed,
+    NoAnswers,
+    DoneBefore,
 }
 
 fn main() -> ExitCode {
@@ -73,10 +95,30 @@ fn by_screens() -> Result<ExitCode, Failed> {
     screens::show(&Session::look(None)?).code(7)
 }
 
-fn by_answers(args: &Args, answers: &Path) -> Result<ExitCode, Failed> {
-    match run(args, answers)? {
+fn by_answers(args: &Args, asked: &Asked) -> Result<ExitCode, Failed> {
+    if args.unattended && Booted::read().code(4)?.is_installed() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut course = Course::default();
+    let ended = run(args, asked, &mut course);
+    if let (true, Err(failed)) = (args.unattended, &ended)
+        && let Err(Failed(_, error)) = report::keep(failed, &course.from)
+    {
+        eprintln!("warning: why it failed cannot be kept: {error:#}");
+    }
+    match ended? {
         End::Planned => Ok(ExitCode::SUCCESS),
         End::NotConfirmed => Err(Failed(9, anyhow::anyhow!("it was not confirmed; nothing was written"))),
+        // On most machines nobody wants one that is unattended: not a word.
+        End::NoAnswers if args.unattended => Ok(ExitCode::SUCCESS),
+        End::NoAnswers => Err(Failed(3, anyhow::anyhow!(source::looked(asked)))),
+        End::DoneBefore => {
+            say(
+                "This machine was installed from these answers before, and is left as it is. Take the medium out, start from the \
+                 disk, or change the answers to install anew.",
+            );
+            Ok(ExitCode::SUCCESS)
+        }
         End::Done(ending) => {
             say("Xenolith is installed. Take the medium out.");
             match ending {
@@ -88,19 +130,56 @@ fn by_answers(args: &Args, answers: &Path) -> Result<ExitCode, Failed> {
     }
 }
 
-fn run(args: &Args, answers: &Path) -> Result<End, Failed> {
-    let answers = Answers::parse(&fs::read(answers).code(3)?).code(3)?;
-    let session = Session::look(args.machine.as_deref())?;
-    let plan = session.plan(&answers)?;
+fn run(args: &Args, asked: &Asked, course: &mut Course) -> Result<End, Failed> {
+    let machine = Session::machine(args.machine.as_deref())?;
+    let believed = Believed { pin: args.pin, ca: args.ca.as_deref(), insecure: args.insecure };
+    let Some(given) = source::given(asked, &believed, &machine)? else { return Ok(End::NoAnswers) };
+    course.from.clone_from(&given.from);
+    let refused = || format!("the answers from {} are refused", given.from);
+    let answers = Answers::parse(&given.bytes).with_context(refused).code(3)?;
+    let report_to = report::server(&answers.finish)?;
+    let mut session = Session::with(machine)?;
+    let ended = carry_out(args, &given, &answers, &mut session, course);
+    let worth_telling = match &ended {
+        Ok(End::Done(_)) => Some(None),
+        Ok(End::Planned | End::NotConfirmed | End::NoAnswers | End::DoneBefore) => None,
+        Err(Failed(_, error)) => (!args.dry_run).then_some(Some(error)),
+    };
+    if let (Some(server), Some(failed)) = (report_to, worth_telling) {
+        report::tell(&server, &session.machine, session.medium.image.version.to_string(), course, failed);
+    }
+    ended
+}
+
+fn carry_out(
+    args: &Args,
+    given: &Given,
+    answers: &Answers,
+    session: &mut Session,
+    course: &mut Course,
+) -> Result<End, Failed> {
+    if args.unattended {
+        session.seed = once::seed(&given.bytes, &session.medium.image, &session.machine);
+        // A disk that is full of what these answers have made of it is not refused, but recognised.
+        let mut as_if = answers.clone();
+        as_if.target.erase = true;
+        if session.plan(&as_if).is_ok_and(|plan| once::is_done(&plan)) {
+            return Ok(End::DoneBefore);
+        }
+        say(&format!("Installing by the answers from {}", given.from));
+    }
+    let plan = session.plan(answers)?;
+    course.plan = Some(plan.hash());
+    course.log.say(&plan.losses());
     print_plan(args, &plan);
     if args.dry_run {
         return Ok(End::Planned);
     }
-    if !args.yes && !confirmed(&plan).code(7)? {
+    if !args.yes && !args.unattended && !confirmed(&plan).code(7)? {
         return Ok(End::NotConfirmed);
     }
-    let mut shown = Shown { json: args.json, plan: &plan, tenth: 0 };
-    session.install(&answers, &plan, &mut |event| shown.event(&event))?;
+    let mut shown = Shown { json: args.json, plan: &plan, tenth: 0, log: &mut course.log };
+    session.install(answers, &plan, &mut |event| shown.event(&event))?;
     Ok(End::Done(answers.finish.then))
 }
 
@@ -133,30 +212,42 @@ struct Shown<'a> {
     plan: &'a Plan,
     /// Tenths of a step that were shown.
     tenth: u64,
+    /// What a report will tell.
+    log: &'a mut LogTail,
 }
 
 impl Shown<'_> {
     fn event(&mut self, event: &Event) {
-        if self.json {
-            return say(&serde_json::to_string(event).expect("an event is made of what JSON can hold"));
+        let text = self.text(event);
+        if let Some(text) = &text {
+            self.log.say(text);
         }
+        match (self.json, text) {
+            (true, _) => {
+                say(&serde_json::to_string(event).expect("an event is made of what JSON can hold"));
+            }
+            (false, Some(text)) => say(&text),
+            (false, None) => {}
+        }
+    }
+
+    fn text(&mut self, event: &Event) -> Option<String> {
         let steps = self.plan.steps.len();
         let what = |step: &usize| format!("[{}/{steps}] {}", step + 1, self.plan.steps[*step]);
         match event {
             Event::Began { step } => {
                 self.tenth = 0;
-                say(&what(step));
+                Some(what(step))
             }
-            Event::Skipped { step } => say(&format!("{}: done before", what(step))),
+            Event::Skipped { step } => Some(format!("{}: done before", what(step))),
             Event::Progress { step, done, total } => {
                 let tenth = done.get() * 10 / total.get().max(1);
-                if tenth > self.tenth && *done < *total {
-                    say(&format!("{}: {done} of {total}", what(step)));
-                }
+                let more = tenth > self.tenth && *done < *total;
                 self.tenth = self.tenth.max(tenth);
+                more.then(|| format!("{}: {done} of {total}", what(step)))
             }
-            Event::Warning { what, .. } => say(&format!("warning: {what}")),
-            Event::Done { .. } => {}
+            Event::Warning { what, .. } => Some(format!("warning: {what}")),
+            Event::Done { .. } => None,
         }
     }
 }

@@ -15,7 +15,10 @@ use nix::{
 use xenolith_answers::Answers;
 use xenolith_firstboot::{Facts, System as _, TIME_ZONES, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
-use xenolith_layout::{Seed, names::STATE_SETTINGS};
+use xenolith_layout::{
+    Seed,
+    names::{INSTALL_FAILED, STATE_SETTINGS},
+};
 use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
 
@@ -59,11 +62,26 @@ impl Session {
     /// # Errors
     /// Code 3 for a file that is none, 4 when this host cannot be installed from.
     pub fn look(captured: Option<&Path>) -> Result<Self, Failed> {
+        Self::with(Self::machine(captured)?)
+    }
+
+    /// The machine alone.
+    ///
+    /// # Errors
+    /// Code 3 for a file that is none, 4 when this machine cannot be asked.
+    pub fn machine(captured: Option<&Path>) -> Result<Machine, Failed> {
         let machine = match captured {
             None => capture(Path::new("/"), &Installed, "an installation").code(4)?,
             Some(file) => Capture::parse(&fs::read(file).code(3)?).code(3)?,
         };
-        let machine = Machine::of(&machine);
+        Ok(Machine::of(&machine))
+    }
+
+    /// This machine, and what it would be installed with.
+    ///
+    /// # Errors
+    /// Code 4 when this host cannot be installed from.
+    pub fn with(machine: Machine) -> Result<Self, Failed> {
         fs::create_dir_all(RUN).code(7)?;
         let facts = Facts::on(machine.clone(), Path::new("/"));
         Ok(Self { machine, medium: Medium::running().code(4)?, seed: seed().code(7)?, facts })
@@ -105,6 +123,8 @@ impl Session {
                 let error = if errno == Errno::EWOULDBLOCK { busy } else { errno.into() };
                 Failed(4, error)
             })?;
+        // Whatever an earlier attempt has failed with is not how it stands any more.
+        let _ = fs::remove_file(INSTALL_FAILED);
         let state = run.join("state");
         fs::create_dir_all(&state).code(7)?;
         let settings = self

@@ -28,9 +28,7 @@ pub fn local_storage(plan: &Plan) -> Option<LocalStorage> {
 /// # Errors
 /// What of the answers would not be carried out, and why.
 pub fn settings(answers: &Answers, plan: Option<&Plan>, facts: &Facts) -> Result<String, Vec<String>> {
-    let not_yet = [(answers.finish.report_to.is_some(), "finish.report_to: not carried out yet")];
-    let mut refused: Vec<String> =
-        not_yet.into_iter().filter(|(is, _)| *is).map(|(_, what)| what.to_owned()).collect();
+    let mut refused = Vec::new();
     let settings = answers.settings();
     for task in Task::ALL {
         match decide(task, &settings, facts) {

@@ -136,7 +136,7 @@ impl Form {
                 root_password_hash: None,
                 ssh_keys: filled(&self.ssh_key).into_iter().collect(),
             },
-            finish: Finish { then: Ending::Stay, report_to: None },
+            finish: Finish { then: Ending::Stay, ..Finish::default() },
         }
     }
 

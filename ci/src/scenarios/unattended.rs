@@ -1,0 +1,159 @@
+//! Installations that nobody touches: answers on a stick, and answers from a server that the firmware names.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{Receiver, channel},
+};
+
+use anyhow::{Context as _, ensure};
+use fs_err as fs;
+use serde_json::Value;
+use xenolith_assemble::seed;
+use xenolith_disk::esp::{EspContent, EspFile};
+use xenolith_vm::{Medium, Vm};
+
+use super::install::empty_disk;
+use crate::{
+    context::{Context, Count},
+    host::{ACTION, BOOT, Bench, power_off, ready, status},
+};
+
+/// What the console says at the end, from `xenolith-install`.
+const INSTALLED: &str = "Xenolith is installed.";
+const DONE_BEFORE: &str = "installed from these answers before";
+/// What a machine on QEMU's own network calls the one that it runs on.
+const HOST: &str = "10.0.2.2";
+/// The name that QEMU's first network interface has in its hardware.
+const MAC: &str = "52:54:00:12:34:56";
+
+/// Answers for the machine's one disk. A disk that is not empty is refused, so the second installation would be, too, if it were tried.
+fn answers(key: &str, more: &str) -> String {
+    format!(
+        "version = 1\n\n[target]\ndisks = [{{ path = \"vda\", size = \">= 8 GiB\" }}]\n\n[network]\n\n[host]\nname = \"unattended\"\n\n\
+         [access]\nssh_keys = [\"{key}\"]\n\n[finish]\nthen = \"power-off\"\n{more}"
+    )
+}
+
+/// A machine with the ISO and an empty disk, and the key that lets us in.
+fn bench<'a>(
+    context: &'a Context,
+    scenario: &'static str,
+    target: &Medium,
+) -> anyhow::Result<(Bench<'a>, String)> {
+    let iso = context.artefacts()?.file("iso", "xenolith.iso");
+    let mut bench = Bench::new(context, scenario, Medium::Cd(iso))?;
+    bench.machine().media.push(target.clone());
+    let key = fs::read_to_string(bench.folder().join("id.pub"))?.trim().to_owned();
+    Ok((bench, key))
+}
+
+/// A stick labelled XENOLITH with answers, which stays in the machine.
+pub fn volume(context: &Context) -> anyhow::Result<Count> {
+    let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
+    let target = empty_disk(folder.path())?;
+    let (mut bench, key) = bench(context, "unattended-volume", &target)?;
+    let file =
+        EspFile { path: "answers.toml".into(), content: EspContent::Bytes(answers(&key, "").into_bytes()) };
+    seed::volume(&bench.folder().join("seed.img"), &[key], vec![file])?;
+    bench.run(installs)?;
+    // Started from the medium again, it leaves the machine alone and says why.
+    bench.run(|vm| {
+        ready(vm)?;
+        // The two come in either order.
+        if !vm.lines().iter().any(|line| line.contains(DONE_BEFORE)) {
+            vm.line(DONE_BEFORE, BOOT)?;
+        }
+        let status = status(vm)?;
+        ensure!(status["boot"]["medium"] == "iso", "not the medium again: {status}");
+        ensure!(status["installation"].is_null(), "it counts as a failure: {status}");
+        let left = vm.ssh("xenolith-install --answers auto --yes")?;
+        ensure!(left.code == Some(3), "answers without target.erase erase:\n{}{}", left.stdout, left.stderr);
+        power_off(vm)
+    })?;
+    bench.machine().media = vec![target];
+    bench.run(is_installed)
+}
+
+/// An OEM string names a server on the machine that it runs on, which answers for the machine and gets a report.
+pub fn url(context: &Context) -> anyhow::Result<Count> {
+    let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
+    let target = empty_disk(folder.path())?;
+    let (mut bench, key) = bench(context, "unattended-url", &target)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let place = format!("http://{HOST}:{}", listener.local_addr()?.port());
+    let report = format!("report_to = \"{place}/report\"\nreport_insecure = true\n");
+    let told = serve(listener, answers(&key, &report));
+    bench.machine().oem_string = Some(format!("xenolith.answers={place}/answers insecure"));
+    bench.run(installs)?;
+    let (line, asked) = told.recv_timeout(ACTION).context("the machine has asked for nothing")?;
+    ensure!(line.starts_with("POST /answers "), "it asks otherwise: {line}");
+    let identity: Value = serde_json::from_str(&asked).context("it does not say who it is in JSON")?;
+    ensure!(identity["macs"][0] == MAC && identity["format"] == 1, "it is somebody else: {identity}");
+    ensure!(identity["disks"][0]["name"] == "vda", "its disk is missing: {identity}");
+    let (line, report) = told.recv_timeout(ACTION).context("it has not told how it ended")?;
+    ensure!(line.starts_with("POST /report "), "it reports otherwise: {line}");
+    let report: Value = serde_json::from_str(&report).context("the report is no JSON")?;
+    ensure!(report["outcome"] == "succeeded" && report["machine"]["macs"][0] == MAC, "another end: {report}");
+    ensure!(report["plan"].is_string() && report["log"][0].is_string(), "too little is told: {report}");
+    let machine = bench.machine();
+    machine.oem_string = None;
+    machine.media = vec![target];
+    bench.run(is_installed)
+}
+
+/// Nobody touches it, and it ends switched off.
+fn installs(vm: &mut Vm) -> anyhow::Result<()> {
+    vm.line(INSTALLED, 2 * BOOT)?;
+    Ok(vm.ended(BOOT)?)
+}
+
+fn is_installed(vm: &mut Vm) -> anyhow::Result<Count> {
+    ready(vm)?;
+    let status = status(vm)?;
+    ensure!(status["boot"]["medium"] == "disk", "booted from elsewhere: {status}");
+    ensure!(status["health"]["good"] == true, "the installed host is not fit to stay: {status}");
+    let name = vm.ssh_ok("hostname")?;
+    ensure!(name.trim() == "unattended", "the answers were not taken: {name}");
+    let state = vm.ssh_ok("systemctl is-failed xenolith-unattended.service || true")?;
+    ensure!(state.trim() == "inactive", "an installed host tries to install: {state}");
+    power_off(vm)?;
+    Ok(Count::ONE)
+}
+
+/// Answers for as long as this program runs; gives the first line and the body of each request.
+fn serve(listener: TcpListener, answers: String) -> Receiver<(String, String)> {
+    let (sender, told) = channel();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().filter_map(Result::ok) {
+            // A connection that breaks is tried again by the other side.
+            let Ok(request) = answer(socket, &answers) else { continue };
+            if sender.send(request).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+fn answer(socket: TcpStream, answers: &str) -> anyhow::Result<(String, String)> {
+    let mut socket = BufReader::new(socket);
+    let (mut first, mut length) = (String::new(), 0);
+    socket.read_line(&mut first)?;
+    loop {
+        let mut line = String::new();
+        socket.read_line(&mut line)?;
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut body = String::new();
+    socket.by_ref().take(length).read_to_string(&mut body)?;
+    let text = if first.contains(" /answers ") { answers } else { "" };
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+    socket.get_mut().write_all(format!("{head}{text}").as_bytes())?;
+    Ok((first, body))
+}
