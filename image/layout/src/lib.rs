@@ -7,6 +7,7 @@ pub mod disk;
 mod guid;
 mod identity;
 pub mod names;
+pub mod reserved;
 pub mod slots;
 mod units;
 mod version;
