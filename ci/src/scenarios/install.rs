@@ -172,7 +172,7 @@ pub fn screens(context: &Context) -> anyhow::Result<Count> {
 }
 
 /// A disk that is just large enough, with nothing on it.
-fn empty_disk(folder: &Path) -> anyhow::Result<Medium> {
+pub fn empty_disk(folder: &Path) -> anyhow::Result<Medium> {
     let path = folder.join("disk.img");
     let size = minimum(SectorSize::B512, false) + Bytes::gib(2);
     fs::File::create(&path)?.set_len(size.get())?;

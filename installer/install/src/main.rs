@@ -29,7 +29,8 @@ use session::{Coded as _, Failed, Session};
 #[derive(Debug, Parser)]
 #[command(name = "xenolith-install", version)]
 struct Args {
-    /// The answers: TOML, JSON or XCP-ng's XML. Left out: they are asked for
+    /// The answers: TOML, JSON or XCP-ng's XML. `medium`: those that `xenolith iso customize` has put into the running medium. Left out:
+    /// they are asked for
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// Print the plan and do nothing
@@ -89,7 +90,12 @@ fn by_answers(args: &Args, answers: &Path) -> Result<ExitCode, Failed> {
 }
 
 fn run(args: &Args, answers: &Path) -> Result<End, Failed> {
-    let answers = Answers::parse(&fs::read(answers).code(3)?).code(3)?;
+    let bytes = if answers == Path::new(medium::ANSWERS) {
+        medium::answers()
+    } else {
+        fs::read(answers).map_err(Into::into)
+    };
+    let answers = Answers::parse(&bytes.code(3)?).code(3)?;
     let session = Session::look(args.machine.as_deref())?;
     let plan = session.plan(&answers)?;
     print_plan(args, &plan);

@@ -9,7 +9,10 @@ use anyhow::{Context as _, bail, ensure};
 use fs_err as fs;
 use gpt::GptConfig;
 use serde::Deserialize;
-use xenolith_disk::esp::{EspContent, EspFile, loader_conf};
+use xenolith_disk::{
+    esp::{EspContent, EspFile, loader_conf},
+    reserved,
+};
 use xenolith_installer::Image;
 use xenolith_layout::{
     RootHash, VERITY_BLOCK, Version,
@@ -26,6 +29,9 @@ const MAX_BYTES: u64 = 512 << 20;
 /// How long the menu of an installed host's loader waits for a key, in seconds.
 const MENU_SECONDS: u32 = 3;
 
+/// What stands for the answers in the medium, where otherwise a file is named.
+pub const ANSWERS: &str = "medium";
+
 /// What of `boot.json` is needed here.
 #[derive(Deserialize)]
 struct BootFacts {
@@ -35,6 +41,23 @@ struct BootFacts {
     hash_device: PathBuf,
     root_hash: RootHash,
     version: Version,
+}
+
+impl BootFacts {
+    fn read() -> anyhow::Result<Self> {
+        serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)
+    }
+
+    /// The medium that was started, if it is one that can be installed from.
+    fn medium(&self) -> anyhow::Result<&Path> {
+        match self.medium.as_str() {
+            "iso" | "memory" => self.disk.as_deref().context("the boot facts name no medium"),
+            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
+            _ => {
+                bail!("this host was started over the network; installing from there is not implemented yet")
+            }
+        }
+    }
 }
 
 /// The running medium.
@@ -56,14 +79,8 @@ impl Medium {
     /// # Errors
     /// When it was started from something that cannot be installed from.
     pub fn running() -> anyhow::Result<Self> {
-        let facts: BootFacts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
-        let disk = match facts.medium.as_str() {
-            "iso" | "memory" => facts.disk.context("the boot facts name no medium")?,
-            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
-            _ => {
-                bail!("this host was started over the network; installing from there is not implemented yet")
-            }
-        };
+        let facts = BootFacts::read()?;
+        let disk = facts.medium()?.to_path_buf();
         let mut head = [0; Superblock::LEN];
         fs::File::open(&facts.hash_device)?.read_exact(&mut head)?;
         let blocks = Superblock::read(&head).context("the verity tree of the running system")?.data_blocks;
@@ -106,6 +123,24 @@ impl Medium {
         files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
         Ok(files)
     }
+}
+
+/// The answers that `xenolith iso customize` has put into the running medium.
+///
+/// # Errors
+/// When there is no medium, no area in it, or no answers in that.
+pub fn answers() -> anyhow::Result<Vec<u8>> {
+    answers_in(BootFacts::read()?.medium()?)
+}
+
+fn answers_in(disk: &Path) -> anyhow::Result<Vec<u8>> {
+    let found = reserved::read(&mut fs::File::open(disk)?)
+        .with_context(|| format!("the answers in {} cannot be read", disk.display()))?;
+    let area = found.context("this medium is older than the area for answers; make a new one")?;
+    let (_, bytes) = area.answers().context(
+        "there are no answers in this medium; put them in with `xenolith iso customize ISO --answers FILE` and write it anew",
+    )?;
+    Ok(bytes.to_vec())
 }
 
 /// First byte and length of the ESP on a medium.
@@ -155,4 +190,57 @@ fn collect<D: fatfs::ReadWriteSeek>(
         found.push(EspFile { path, content: EspContent::Bytes(bytes) });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use xenolith_disk::reserved::{Content, Name};
+    use xenolith_layout::TypeGuid;
+
+    use super::*;
+
+    /// A medium with this area as its third partition, or with another kind of partition there.
+    fn medium(folder: &Path, kind: TypeGuid, area: &[u8]) -> PathBuf {
+        let path = folder.join("medium");
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        file.set_len(4 << 20).unwrap();
+        let mut table = GptConfig::new()
+            .writable(true)
+            .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
+            .create_from_device(file.file_mut(), None)
+            .unwrap();
+        let entry = gpt::partition::Partition {
+            part_type_guid: gpt::partition_types::Type {
+                guid: kind.uuid(),
+                os: gpt::partition_types::OperatingSystem::None,
+            },
+            part_guid: TypeGuid::STATE.uuid(),
+            first_lba: 2048,
+            last_lba: 2048 + area.len() as u64 / SECTOR - 1,
+            flags: 0,
+            name: "Appended3".into(),
+        };
+        table.update_partitions([(3, entry)].into()).unwrap();
+        table.write().unwrap();
+        file.seek(SeekFrom::Start(2048 * SECTOR)).unwrap();
+        file.write_all(area).unwrap();
+        path
+    }
+
+    #[test]
+    fn answers_are_read_from_the_area_of_the_medium_and_their_lack_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut content = Content::default();
+        let said =
+            |kind, area: &[u8]| format!("{:#}", answers_in(&medium(folder.path(), kind, area)).unwrap_err());
+        assert!(said(TypeGuid::RESERVED, &content.image()).contains("xenolith iso customize"));
+        assert!(said(TypeGuid::STATE, &content.image()).contains("older"));
+        assert!(said(TypeGuid::RESERVED, &[0; 1 << 20]).contains("there is no FAT12 file system"));
+        content.put(Name::AnswersJson, b"{}".to_vec()).unwrap();
+        let medium = medium(folder.path(), TypeGuid::RESERVED, &content.image());
+        assert_eq!(answers_in(&medium).unwrap(), b"{}");
+    }
 }
