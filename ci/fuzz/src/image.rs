@@ -101,9 +101,14 @@ pub fn medium_table(data: &[u8]) {
         }
     };
     look(data);
+    // Shorter than a header, there is nothing to make right.
+    if data.len() < 1024 {
+        return;
+    }
     let mut right = data.to_vec();
     let field = |bytes: &[u8], at: usize| {
-        let number = bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|field| u32::from_le_bytes(*field));
+        let number =
+            bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|field| u32::from_le_bytes(*field));
         number.and_then(|number| usize::try_from(number).ok())
     };
     let (Some(count), Some(size)) = (field(data, 512 + 80), field(data, 512 + 84)) else { return };
