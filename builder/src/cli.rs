@@ -24,7 +24,7 @@ pub struct Cli {
 
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Print one JSON object per event (build, lock) or one document (inspect, keys, gc, bench)
+    /// Print one JSON object per event (build, lock) or one document (inspect, iso, keys, gc, bench)
     #[arg(long, global = true)]
     pub json: bool,
     /// The checkout to work on; default: found upwards from the current folder
@@ -59,6 +59,8 @@ pub enum Command {
     Keys(KeysArgs),
     /// Look at the answers for an unattended installation before a machine meets them
     Answers(AnswersArgs),
+    /// Put answers into an ISO that is built
+    Iso(IsoArgs),
     /// Print where the output of a step lies, after bringing it up to date
     Path(PathArgs),
     /// Print a completion script for a shell
@@ -90,6 +92,52 @@ pub enum AnswersCommand {
     Convert(ConvertArgs),
     /// Print the JSON Schema of the answers
     Schema,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct IsoArgs {
+    #[command(subcommand)]
+    pub command: IsoCommand,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum IsoCommand {
+    /// Put answers, certificates or a seed into the reserved area of an ISO, without building it again
+    ///
+    /// The area then holds what is named here and nothing else. Everything is checked first: a wrong file changes nothing. The area is
+    /// data: no signature covers it, and nothing in it can change what boots.
+    ///
+    /// Answers and seeds may hold the hash of root's password. Who can read the ISO or the stick can read it: a copy (--output) that
+    /// holds one is made for your eyes only, and of an ISO that is changed in place you are warned if others can read it.
+    Customize(CustomizeArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true))]
+pub struct CustomizeArgs {
+    /// The ISO, as the build has left it
+    pub iso: PathBuf,
+    /// Answers: TOML, JSON, or XCP-ng's XML, which is converted. Used by `xenolith-install --answers medium`
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub answers: Option<PathBuf>,
+    /// Certificates of authorities, in PEM. Kept for sources of answers over HTTPS; an installation by `--answers medium` needs none
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub ca: Option<PathBuf>,
+    /// A seed: what the system on the medium itself is told when it starts, such as keys for SSH
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub seed: Option<PathBuf>,
+    /// Take everything out
+    #[arg(long, group = "what", conflicts_with_all = ["answers", "ca", "seed"])]
+    pub clear: bool,
+    /// Say what is in it, and whether it would be taken; change nothing
+    #[arg(long, group = "what", conflicts_with_all = ["answers", "ca", "seed", "clear", "output", "dry_run"])]
+    pub show: bool,
+    /// Leave the ISO as it is and make this one. A file that is there is left alone
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Check everything, say what the area would hold, and write nothing
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -1,5 +1,7 @@
 //! `xenolith-firstboot`: makes of an image the host that its settings ask for. Run at every boot by `xenolith-firstboot.service`.
 
+mod volumes;
+
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +13,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
+use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
     Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, run,
     storage::ThisMachine,
@@ -18,6 +21,8 @@ use xenolith_firstboot::{
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
 };
+use xenolith_machine::lsblk::COLUMNS;
+use xenolith_probe::{Installed, Programs as _, Tool};
 use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
 
 const MOUNT_POINT: &str = "/run/xenolith/seed";
@@ -28,8 +33,8 @@ const SETTLE: &str = "--timeout=600";
 
 /// Make of this image the host that its settings ask for
 ///
-/// Settings come from an installation, or from a volume labelled XENOLITH at the first boot. Each thing that they ask for is done
-/// once; what failed is tried again at every boot.
+/// Settings come from an installation, or at the first boot from a volume labelled XENOLITH or else from the reserved area of the medium.
+/// Each thing that they ask for is done once; what failed is tried again at every boot.
 ///
 /// Exit codes: 0 done or nothing to do, 2 usage, 3 the settings were refused, 5 something failed and is tried again, 7 a device or file
 /// failed.
@@ -165,29 +170,48 @@ fn first_boot(tasks: &[Task], again: &[Task], may_look: bool) -> anyhow::Result<
     Ok(if !failed { ExitCode::SUCCESS } else { ExitCode::from(5) })
 }
 
-/// The settings on a volume that is plugged in, if this host may still take them.
+/// The settings on a volume that is plugged in, or else in the medium, if this host may still take them.
 fn seed() -> anyhow::Result<Option<(Settings, String)>> {
-    /// The one fact of `boot.json` that matters here.
+    /// The facts of `boot.json` that matter here.
     #[derive(Deserialize)]
     struct BootFacts {
         first_boot: bool,
+        medium: String,
+        disk: Option<PathBuf>,
     }
+    const KEPT: &str = "the seed was not applied, the host stays unclaimed";
     let facts: BootFacts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
     if !facts.first_boot {
         say("this host is claimed: seeds are not looked at");
         return Ok(None);
     }
+    // A disk of ours has neither a seed nor an area.
+    let medium = facts.disk.filter(|_| facts.medium != "disk");
     // Whether a volume is there can only be said when all devices have been seen.
     duct::cmd!("/usr/bin/udevadm", "settle", SETTLE).unchecked().run()?;
-    let device = Path::new("/dev/disk/by-label").join(SEED_LABEL);
-    if !device.exists() {
-        say(&format!("no volume labelled {SEED_LABEL}: the host stays unclaimed"));
-        return Ok(None);
+    let devices = Installed.run(Tool::Lsblk, &["--json", "--bytes", "--output", COLUMNS])?;
+    let devices = serde_json::from_str(&devices).context("lsblk's answer cannot be understood")?;
+    for device in volumes::plugged_in(&devices, medium.as_deref()) {
+        let volume = Volume::mount(&device)?;
+        let file = volume.0.join(SEED_FILE);
+        if file.symlink_metadata().is_ok() {
+            return read_settings(&file).context(KEPT).map(Some);
+        }
+        say(&format!("{} is labelled {SEED_LABEL} and has no {SEED_FILE}", device.display()));
     }
-    let volume = Volume::mount(&device)?;
-    read_settings(&volume.0.join(SEED_FILE))
-        .context("the seed was not applied, the host stays unclaimed")
-        .map(Some)
+    if let Some(bytes) = medium.as_deref().map(in_medium).transpose().context(KEPT)?.flatten() {
+        let settings =
+            Settings::parse(&bytes).with_context(|| format!("{SEED_FILE} in the medium is refused"));
+        return Ok(Some((settings.context(KEPT)?, String::from_utf8(bytes)?)));
+    }
+    say(&format!("no volume labelled {SEED_LABEL} with a {SEED_FILE}: the host stays unclaimed"));
+    Ok(None)
+}
+
+/// The seed in the reserved area of the medium. It is read through the medium's own table: of a CD the kernel makes no partitions.
+fn in_medium(disk: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let content = reserved::read(&mut fs::File::open(disk)?)?;
+    Ok(content.and_then(|content| content.get(Name::Seed).map(<[u8]>::to_vec)))
 }
 
 /// Reads settings that are a plain file of bounded length.

@@ -8,6 +8,7 @@ pub mod build;
 pub mod flash;
 pub mod gc;
 pub mod inspect;
+pub mod iso;
 pub mod keys;
 pub mod lock;
 pub mod path;

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use xenolith_disk::{
     disk,
     esp::{self, EspContent, EspFile, loader_conf},
+    reserved::Content,
 };
 use xenolith_layout::{
-    SectorSize, Seed, Slot, Version,
+    SectorSize, Seed, Slot, TypeGuid, Version,
     disk::{ESP_SIZE, Options, Role, minimum, plan},
-    names,
+    names, reserved,
 };
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::{StepContext, Unit};
@@ -113,13 +114,17 @@ pub fn iso(context: &StepContext, budget: u64, manifest: &str) -> Result<(), Fai
     let root = context.input("root");
     let media = context.scratch().join("media.json");
     fs::write(&media, manifest)?;
+    let area = context.scratch().join("reserved.img");
+    fs::write(&area, Content::default().image())?;
     let sandbox = Sandbox::new(context.input("tools-tree"))
         .bind_ro(&root.join("root.erofs"), "/media/root.erofs")
         .bind_ro(&root.join("root.verity"), "/media/root.verity")
         .bind_ro(&media, "/media/manifest.json")
         .bind_ro(&context.input("media-esp").join("esp.img"), "/media/esp.img")
+        .bind_ro(&area, "/media/reserved.img")
         .bind_rw(context.out(), "/out");
     let uuid = "2026010100000000";
+    let (area_number, area_type) = (reserved::PARTITION.to_string(), TypeGuid::RESERVED.to_string());
     let args = [
         "-volume_date",
         "uuid",
@@ -142,6 +147,11 @@ pub fn iso(context: &StepContext, budget: u64, manifest: &str) -> Result<(), Fai
         "2",
         "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
         "/media/esp.img",
+        // Behind the ESP, so that writing into it moves nothing.
+        "-append_partition",
+        &area_number,
+        &area_type,
+        "/media/reserved.img",
         "-appended_part_as_gpt",
         "-e",
         "--interval:appended_partition_2:all::",

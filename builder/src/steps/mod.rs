@@ -421,6 +421,7 @@ fn add_media(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .input("tools-tree", step_input("tools-tree"))
             .input("manifest", Input::value(manifest))
             .input("budget", Input::value(budget))
+            .input("reserved", Input::value(xenolith_layout::reserved::SIZE.get()))
             .weight(5),
     )?;
     let own = version.clone();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fs_err as fs;
 use xenolith_bootfile::{Section, assemble};
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, TypeGuid};
 use xenolith_trust::{InitOptions, KeySet};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,7 +43,56 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         write(&format!("verity/{name}"), &seed)?;
         write("verity/superblock", &tree[..512])?;
     }
+    write("medium_table/third-of-four", &medium_table())?;
+    write("reserved/two-files", &tiny_fat12())?;
     Ok(())
+}
+
+/// A table of four entries, the third of which is a reserved area.
+fn medium_table() -> Vec<u8> {
+    let mut disk = vec![0; 3 * 512];
+    let entry = 1024 + 2 * 128;
+    disk[entry..entry + 16].copy_from_slice(&TypeGuid::RESERVED.uuid().to_bytes_le());
+    disk[entry + 32] = 3;
+    disk[entry + 40] = 10;
+    let sum = crc32fast::hash(&disk[1024..1024 + 4 * 128]);
+    let mut put = |at: usize, bytes: &[u8]| disk[512 + at..512 + at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"EFI PART");
+    put(12, &92_u32.to_le_bytes());
+    put(72, &2_u64.to_le_bytes());
+    put(80, &4_u32.to_le_bytes());
+    put(84, &128_u32.to_le_bytes());
+    put(88, &sum.to_le_bytes());
+    let sum = crc32fast::hash(&disk[512..512 + 92]);
+    disk[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
+    disk
+}
+
+/// The smallest FAT12 volume that has everything: a label, a long name, a file of two clusters and one of one.
+fn tiny_fat12() -> Vec<u8> {
+    let mut volume = vec![0; 6 * 512];
+    let mut put = |at: usize, bytes: &[u8]| volume[at..at + bytes.len()].copy_from_slice(bytes);
+    put(11, &[0, 2, 1, 1, 0, 1, 16, 0, 6, 0, 0xf8, 1, 0]); // sectors of 512, clusters of 1, one FAT of 1, 16 entries, 6 sectors
+    put(510, &[0x55, 0xaa]);
+    put(512, &[0xf8, 0xff, 0xff, 0x03, 0xf0, 0xff, 0xff, 0x0f]); // 2 → 3 → end, 4 → end
+    put(1024, b"XENOLITH   \x08");
+    let short = b"ANSWER~1TOM";
+    let sum = short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+    let mut long = [0xff; 32];
+    long[0] = 0x41;
+    (long[11], long[12], long[13], long[26], long[27]) = (0x0f, 0, sum, 0, 0);
+    let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain([28, 30]);
+    for (place, unit) in places.zip("answers.toml\0".encode_utf16()) {
+        long[place..place + 2].copy_from_slice(&unit.to_le_bytes());
+    }
+    put(1056, &long);
+    put(1088, short);
+    put(1088 + 26, &[2, 0, 0x58, 2]); // 600 bytes from cluster 2 on
+    put(1120, b"CA      PEM");
+    put(1120 + 26, &[4, 0, 9, 0]);
+    put(1536, &[b'#'; 600]);
+    put(2560, b"-----BEGI");
+    volume
 }
 
 /// The smallest program that signing tools take: PE32+ for x86-64, one section that returns at once.

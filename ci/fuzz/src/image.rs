@@ -1,11 +1,12 @@
-//! The image: boot file, verity tree, names.
+//! The image: boot file, verity tree, names, media.
 
-use std::str::from_utf8;
+use std::{io::Cursor, str::from_utf8};
 
 use xenolith_bootfile::{
     OsRelease, Section, XenConfig, assemble, attach_signature, authenticode_digest, inspect, strip_signature,
 };
-use xenolith_layout::{RootHash, names::EntryName};
+use xenolith_disk::{fat12::Volume, table};
+use xenolith_layout::{RootHash, TypeGuid, names::EntryName};
 use xenolith_verity::{Superblock, verify, verity_uuid};
 
 /// A PE image, looked through, signed, stripped and extended.
@@ -89,5 +90,51 @@ pub fn entry_name(data: &[u8]) {
     if let Ok(name) = text.parse::<EntryName>() {
         let written = name.to_string();
         assert_eq!(written.parse(), Ok(name));
+    }
+}
+
+/// The first sectors of a medium: as they are, and with the sums made right, so that what lies behind them is reached.
+pub fn medium_table(data: &[u8]) {
+    let look = |data: &[u8]| {
+        if let Ok(Some(place)) = table::find(&mut Cursor::new(data), TypeGuid::RESERVED) {
+            assert!(place.length > 0 && place.offset.checked_add(place.length).is_some());
+        }
+    };
+    look(data);
+    // Shorter than a header, there is nothing to make right.
+    if data.len() < 1024 {
+        return;
+    }
+    let mut right = data.to_vec();
+    let field = |bytes: &[u8], at: usize| {
+        let number =
+            bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|field| u32::from_le_bytes(*field));
+        number.and_then(|number| usize::try_from(number).ok())
+    };
+    let (Some(count), Some(size)) = (field(data, 512 + 80), field(data, 512 + 84)) else { return };
+    let (at, length) = (field(data, 512 + 72), field(data, 512 + 12));
+    let entries = at.and_then(|at| {
+        let start = at.checked_mul(512)?;
+        data.get(start..start.checked_add(count.checked_mul(size)?)?)
+    });
+    if let Some(entries) = entries {
+        right[512 + 88..512 + 92].copy_from_slice(&crc32fast::hash(entries).to_le_bytes());
+    }
+    right[512 + 16..512 + 20].fill(0);
+    if let Some(header) = length.and_then(|length| right.get(512..512_usize.checked_add(length)?)) {
+        let sum = crc32fast::hash(header);
+        right[512 + 16..512 + 20].copy_from_slice(&sum.to_le_bytes());
+    }
+    look(&right);
+}
+
+/// The file system in the reserved area of a medium.
+pub fn reserved(data: &[u8]) {
+    let Ok(volume) = Volume::open(data) else { return };
+    for file in &volume.files {
+        assert!(!file.name.contains('/'), "a name is no path");
+        if let Ok(bytes) = volume.read(file) {
+            assert_eq!(bytes.len() as u64, u64::from(file.size), "a file has the length that it says");
+        }
     }
 }

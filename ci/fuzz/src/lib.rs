@@ -62,6 +62,8 @@ targets! {
     xen_config = image, 20000, [];
     os_release = image, 20000, [];
     entry_name = image, 20000, [];
+    medium_table = image, 8000, [];
+    reserved = image, 8000, [];
     signatures = trust, 1500, [];
     dsse = trust, 4000, [];
     pkcs11_uri = trust, 20000, [];

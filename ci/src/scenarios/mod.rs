@@ -1,6 +1,7 @@
 //! Scenarios: real artefacts booted in QEMU with UEFI firmware, watched as a user would watch them.
 
 mod corruption;
+mod customized;
 mod disk;
 mod guests;
 mod install;
@@ -55,6 +56,11 @@ pub const CHECKS: &[Check] = &[
         "unattended-url",
         "firmware names a server, which answers for the machine and is told how it ended",
         unattended::url,
+    ),
+    rare(
+        "iso-customized",
+        "answers and a seed put into the ISO: it lets us in and installs, as a CD and as a USB stick",
+        customized::customized,
     ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),

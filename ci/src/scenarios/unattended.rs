@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// What the console says at the end, from `xenolith-install`.
-const INSTALLED: &str = "Xenolith is installed.";
-const DONE_BEFORE: &str = "installed from these answers before";
+pub const INSTALLED: &str = "Xenolith is installed.";
+pub const DONE_BEFORE: &str = "installed from these answers before";
 /// What a machine on QEMU's own network calls the one that it runs on.
 const HOST: &str = "10.0.2.2";
 /// The name that QEMU's first network interface has in its hardware.

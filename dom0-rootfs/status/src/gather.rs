@@ -80,7 +80,7 @@ fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
     Journal::read(&state.join(STATE_FIRSTBOOT))
 }
 
-fn host_facts(host: &Host<'_'>, notes: &mut Notes) -> HostFacts {
+fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {
     HostFacts {
         uuid: notes.keep("the host's UUID", host_uuid(host.root)).flatten(),
         certificate: notes.keep("the host's certificate", host_certificate(host.root)).flatten(),
@@ -89,7 +89,7 @@ fn host_facts(host: &Host<'_'>, notes: &mut Notes) -> HostFacts {
 }
 
 /// The fingerprint of sshd's key: SHA-256 of the decoded second word, in base64 (ssh-keygen(1), `-l`).
-fn ssh_key(host: &Host<'_'>) -> anyhow::Result<Option<String>> {
+fn ssh_key(host: &Host<'_>) -> anyhow::Result<Option<String>> {
     if !host.root.join(SSH_KEY.trim_start_matches('/')).exists() {
         return Ok(None);
     }
@@ -100,7 +100,7 @@ fn ssh_key(host: &Host<'_'>) -> anyhow::Result<Option<String>> {
 }
 
 /// None failed as long as there is no file.
-fn installation(host: &Host<'_'>) -> anyhow::Result<Option<FailedInstallation>> {
+fn installation(host: &Host<'_>) -> anyhow::Result<Option<FailedInstallation>> {
     if !host.root.join(INSTALL_FAILED.trim_start_matches('/')).exists() {
         return Ok(None);
     }

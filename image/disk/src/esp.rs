@@ -30,7 +30,7 @@ pub enum EspContent {
 
 /// FAT times are the epoch of the image: 2026-01-01 00:00:00.
 #[derive(Debug)]
-struct ImageTime;
+pub(crate) struct ImageTime;
 
 impl TimeProvider for ImageTime {
     fn get_current_date(&self) -> Date {
@@ -42,7 +42,7 @@ impl TimeProvider for ImageTime {
     }
 }
 
-static IMAGE_TIME: ImageTime = ImageTime;
+pub(crate) static IMAGE_TIME: ImageTime = ImageTime;
 
 /// The text of `loader/loader.conf`, the loader's own settings. `timeout` is how many seconds its menu waits for a key.
 ///

@@ -31,6 +31,8 @@ impl TypeGuid {
     pub const VERITY: Self = Self(uuid!("8fa5603b-4a0d-4aa2-8e0a-04fdbb344828"));
     /// The state partition.
     pub const STATE: Self = Self(uuid!("08b8493f-fa78-46fc-8ac0-1fa9bc632815"));
+    /// The reserved area of a medium ([`crate::reserved`]). Nobody but us looks for it, so no system mounts or mends it by itself.
+    pub const RESERVED: Self = Self(uuid!("1bd94ae6-6e0f-4d8e-a6a8-6a3f5c8f7b11"));
     /// The local storage repository.
     pub const LOCAL_SR: Self = Self(uuid!("69903a4e-1044-44d8-8022-583d11af18e2"));
 

@@ -8,6 +8,7 @@ pub mod disk;
 mod guid;
 mod identity;
 pub mod names;
+pub mod reserved;
 pub mod slots;
 mod units;
 mod version;

@@ -1,7 +1,7 @@
 //! What this system was started from, as far as an installation copies it.
 
 use std::{
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -9,13 +9,17 @@ use anyhow::{Context as _, bail, ensure};
 use fs_err as fs;
 use gpt::GptConfig;
 use serde::Deserialize;
-use xenolith_disk::esp::{EspContent, EspFile, loader_conf};
+use xenolith_disk::{
+    esp::{EspContent, EspFile, loader_conf},
+    reserved::{self, Name},
+};
 use xenolith_installer::Image;
 use xenolith_layout::{
     RootHash, VERITY_BLOCK, Version,
     disk::Role,
     names::{self, BOOT_FACTS, EntryName, TRIES},
 };
+use xenolith_source::OnMedium;
 use xenolith_verity::{Superblock, TreeShape};
 
 /// GPT on a hybrid medium counts in these, whatever the drive does.
@@ -37,6 +41,23 @@ struct BootFacts {
     version: Version,
 }
 
+impl BootFacts {
+    fn read() -> anyhow::Result<Self> {
+        serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)
+    }
+
+    /// The medium that was started, if it is one that can be installed from.
+    fn medium(&self) -> anyhow::Result<&Path> {
+        match self.medium.as_str() {
+            "iso" | "memory" => self.disk.as_deref().context("the boot facts name no medium"),
+            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
+            _ => {
+                bail!("this host was started over the network; installing from there is not implemented yet")
+            }
+        }
+    }
+}
+
 /// The running medium.
 #[derive(Clone)]
 pub struct Medium {
@@ -56,14 +77,8 @@ impl Medium {
     /// # Errors
     /// When it was started from something that cannot be installed from.
     pub fn running() -> anyhow::Result<Self> {
-        let facts: BootFacts = serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)?;
-        let disk = match facts.medium.as_str() {
-            "iso" | "memory" => facts.disk.context("the boot facts name no medium")?,
-            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
-            _ => {
-                bail!("this host was started over the network; installing from there is not implemented yet")
-            }
-        };
+        let facts = BootFacts::read()?;
+        let disk = facts.medium()?.to_path_buf();
         let mut head = [0; Superblock::LEN];
         fs::File::open(&facts.hash_device)?.read_exact(&mut head)?;
         let blocks = Superblock::read(&head).context("the verity tree of the running system")?.data_blocks;
@@ -106,6 +121,28 @@ impl Medium {
         files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
         Ok(files)
     }
+}
+
+/// What `xenolith iso customize` has put into the running medium.
+pub struct Area;
+
+impl OnMedium for Area {
+    /// Without a medium on a disk there is no area, and one that is older than areas has none.
+    fn file(&self, name: &str, _longest: usize) -> io::Result<Option<Vec<u8>>> {
+        let facts = BootFacts::read().map_err(io::Error::other)?;
+        match facts.medium() {
+            Ok(disk) => file_in(disk, name),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// The area has a limit of its own for files.
+fn file_in(disk: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let area = reserved::read(&mut fs::File::open(disk)?)
+        .map_err(|error| io::Error::other(format!("{}: {error}", disk.display())))?;
+    let known = Name::ALL.into_iter().find(|known| known.text() == name);
+    Ok(area.zip(known).and_then(|(area, name)| area.get(name).map(<[u8]>::to_vec)))
 }
 
 /// First byte and length of the ESP on a medium.
@@ -155,4 +192,56 @@ fn collect<D: fatfs::ReadWriteSeek>(
         found.push(EspFile { path, content: EspContent::Bytes(bytes) });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use xenolith_disk::reserved::Content;
+    use xenolith_layout::TypeGuid;
+
+    use super::*;
+
+    /// A medium with this area as its third partition, or with another kind of partition there.
+    fn medium(folder: &Path, kind: TypeGuid, area: &[u8]) -> PathBuf {
+        let path = folder.join("medium");
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
+        file.set_len(4 << 20).unwrap();
+        let mut table = GptConfig::new()
+            .writable(true)
+            .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
+            .create_from_device(file.file_mut(), None)
+            .unwrap();
+        let entry = gpt::partition::Partition {
+            part_type_guid: gpt::partition_types::Type {
+                guid: kind.uuid(),
+                os: gpt::partition_types::OperatingSystem::None,
+            },
+            part_guid: TypeGuid::STATE.uuid(),
+            first_lba: 2048,
+            last_lba: 2048 + area.len() as u64 / SECTOR - 1,
+            flags: 0,
+            name: "Appended3".into(),
+        };
+        table.update_partitions([(3, entry)].into()).unwrap();
+        table.write().unwrap();
+        file.seek(SeekFrom::Start(2048 * SECTOR)).unwrap();
+        file.write_all(area).unwrap();
+        path
+    }
+
+    #[test]
+    fn files_are_read_from_the_area_of_the_medium() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut content = Content::default();
+        let read = |kind, area: &[u8]| file_in(&medium(folder.path(), kind, area), "answers.json");
+        assert_eq!(read(TypeGuid::RESERVED, &content.image()).unwrap(), None);
+        assert_eq!(read(TypeGuid::STATE, &content.image()).unwrap(), None, "an older medium");
+        let damaged = read(TypeGuid::RESERVED, &[0; 1 << 20]).unwrap_err().to_string();
+        assert!(damaged.contains("there is no FAT12 file system"), "{damaged}");
+        content.put(Name::AnswersJson, b"{}".to_vec()).unwrap();
+        assert_eq!(read(TypeGuid::RESERVED, &content.image()).unwrap().unwrap(), b"{}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Where the answers of this installation come from, and what this host was started from.
 
-use std::{io, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use fs_err as fs;
@@ -9,11 +9,14 @@ use xenolith_answers::Fingerprint;
 use xenolith_layout::names::BOOT_FACTS;
 use xenolith_machine::Machine;
 use xenolith_source::{
-    Asked, FetchError, Fetched, Found, Identity, LookError, Looking, OnMedium, Patience, Place, Server,
-    Trust, Url, auto, fetch,
+    Asked, FetchError, Fetched, Found, Identity, LookError, Looking, Patience, Place, Server, Trust, Url,
+    auto, fetch,
 };
 
-use crate::session::{Coded as _, Failed};
+use crate::{
+    medium::Area,
+    session::{Coded as _, Failed},
+};
 
 /// How long a server is asked again that cannot be reached: a switch takes a minute to let a new machine in, a server to start five.
 const PATIENCE: Patience = Patience::between(Duration::from_secs(600));
@@ -138,15 +141,6 @@ fn server(url: &Url, believed: &Believed<'_>) -> Result<Server, Failed> {
     Ok(Server { url: url.clone(), trust })
 }
 
-/// The reserved area of the medium, which this version does not have: it holds nothing.
-struct Area;
-
-impl OnMedium for Area {
-    fn file(&self, _name: &str, _longest: usize) -> io::Result<Option<Vec<u8>>> {
-        Ok(None)
-    }
-}
-
 /// Waits before a server is asked again.
 #[allow(clippy::disallowed_methods, reason = "no event tells that a server elsewhere has come up")]
 pub fn pause(time: Duration) {
@@ -181,7 +175,7 @@ pub fn looked(asked: &Asked) -> String {
     match asked {
         Asked::File(path) => path.display().to_string(),
         Asked::Server(url) => format!("{url} has no answers for this machine"),
-        Asked::Medium => "there are no answers in the reserved area of the medium".to_owned(),
+        Asked::Medium => "there are no answers in this medium; put them in with `xenolith iso customize ISO --answers FILE` and write it anew".to_owned(),
         Asked::Auto => "there are no answers on the medium, on a volume labelled XENOLITH, in SMBIOS or fw_cfg; DHCP and DNS are asked \
              only on a machine that was started from the network"
             .to_owned(),

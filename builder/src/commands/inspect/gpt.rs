@@ -108,6 +108,7 @@ fn type_name(guid: Uuid) -> Option<&'static str> {
         (TypeGuid::VERITY, "Xenolith verity"),
         (TypeGuid::STATE, "Xenolith state"),
         (TypeGuid::LOCAL_SR, "Xenolith local SR"),
+        (TypeGuid::RESERVED, "Xenolith reserved"),
     ];
     let basic = uuid::uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
     let known = names.into_iter().find(|(kind, _)| kind.uuid() == guid).map(|(_, name)| name);

@@ -4,12 +4,13 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
+use xenolith_disk::reserved::{Area, ReservedError};
 use xenolith_layout::{Bytes, Slot, VERITY_BLOCK, disk::Role, names, verity_uuid};
 use xenolith_verity::{NotOurs, Superblock, TreeShape};
 
 use super::{
     fat, gpt, iso,
-    model::{Disk, Esp, FileSize, FileSystem, Iso, Program, RootImage, SlotImage, Verity},
+    model::{Disk, Esp, FileSize, FileSystem, Iso, Program, Reserved, RootImage, SlotImage, Verity},
     program::{self, MAX_PROGRAM, Trusted},
     window::Window,
 };
@@ -157,7 +158,7 @@ pub fn iso(disk: &Window, look: &Look<'_>) -> Result<Iso, iso::IsoError> {
     let volume = iso::read(disk)?;
     let mut problems = Vec::new();
     let table = gpt::read(disk).map_err(|error| problems.push(super::chain(&error))).ok();
-    let mut found = None;
+    let (mut found, mut area) = (None, None);
     if let Some(table) = &table {
         problems.extend(backup_problem(table));
         match esp_of(disk, table) {
@@ -169,6 +170,10 @@ pub fn iso(disk: &Window, look: &Look<'_>) -> Result<Iso, iso::IsoError> {
                 found = esp(&window, look).map_err(|error| problems.push(super::chain(&error))).ok();
             }
         }
+        area = reserved(disk).unwrap_or_else(|error| {
+            problems.push(super::chain(&error));
+            None
+        });
     }
     let file = |path: &str| {
         let file = volume.files.iter().find(|file| file.path == path)?;
@@ -195,7 +200,28 @@ pub fn iso(disk: &Window, look: &Look<'_>) -> Result<Iso, iso::IsoError> {
         Some(sum(&mut disk.clone()).map_err(read)?)
     };
     let iso::Volume { id: volume_id, files, boot_images, .. } = volume;
-    Ok(Iso { sha256, volume_id, boot_images, files, manifest, table, esp: found, root, problems })
+    Ok(Iso {
+        sha256,
+        volume_id,
+        boot_images,
+        files,
+        manifest,
+        table,
+        esp: found,
+        reserved: area,
+        root,
+        problems,
+    })
+}
+
+/// The reserved area of an ISO, if it has one, and what is in it.
+///
+/// # Errors
+/// When there is one that cannot be read.
+pub fn reserved(disk: &Window) -> Result<Option<Reserved>, ReservedError> {
+    let Some(area) = Area::load(&mut disk.clone())? else { return Ok(None) };
+    let files = area.listed()?.into_iter().map(|(path, size)| FileSize { path, size }).collect();
+    Ok(Some(Reserved { offset: area.place.offset, size: area.place.length, files }))
 }
 
 /// A missing backup is how a truncated file or a copy that was cut short shows.

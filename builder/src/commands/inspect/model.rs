@@ -137,10 +137,23 @@ pub struct Iso {
     pub table: Option<Table>,
     /// The ESP, which is appended as a partition.
     pub esp: Option<Esp>,
+    /// The reserved area; `null` in an ISO from before there was one.
+    pub reserved: Option<Reserved>,
     /// The root image.
     pub root: Option<RootImage>,
     /// What is missing or wrong.
     pub problems: Vec<String>,
+}
+
+/// The area of an ISO into which `iso customize` puts files. What they say is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reserved {
+    /// Where it begins in the ISO, in bytes.
+    pub offset: u64,
+    /// Its length.
+    pub size: u64,
+    /// What was put into it.
+    pub files: Vec<FileSize>,
 }
 
 /// A disk.
@@ -185,7 +198,7 @@ pub struct Esp {
 }
 
 /// A file with its length.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileSize {
     /// Its path.
     pub path: String,

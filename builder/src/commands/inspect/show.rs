@@ -6,7 +6,9 @@ use xenolith_layout::{Bytes, names::EntryName};
 
 use super::{
     gpt::Table,
-    model::{Disk, Esp, Inspection, Iso, Netboot, Program, RootImage, Signature, UpdateSet, Verity, What},
+    model::{
+        Disk, Esp, Inspection, Iso, Netboot, Program, Reserved, RootImage, Signature, UpdateSet, Verity, What,
+    },
 };
 
 /// The whole text.
@@ -124,12 +126,23 @@ impl Page {
         let rows: Vec<Vec<String>> =
             iso.files.iter().map(|file| vec![file.path.clone(), short(file.size)]).collect();
         self.table(&rows);
+        if let Some(area) = &iso.reserved {
+            self.reserved(area);
+        }
         if let Some(table) = &iso.table {
             self.partitions(table);
         }
         if let Some(esp) = &iso.esp {
             self.esp(esp);
         }
+    }
+
+    fn reserved(&mut self, area: &Reserved) {
+        let what = if area.files.is_empty() { ", empty" } else { "" };
+        self.heading(&format!("  reserved area, {} at byte {}{what}", short(area.size), area.offset));
+        let rows: Vec<Vec<String>> =
+            area.files.iter().map(|file| vec![file.path.clone(), short(file.size)]).collect();
+        self.table(&rows);
     }
 
     fn disk(&mut self, disk: &Disk) {

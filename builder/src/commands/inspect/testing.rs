@@ -7,9 +7,10 @@ use xenolith_bootfile::{Block, Section, XenConfig};
 use xenolith_disk::{
     disk,
     esp::{self, EspContent, EspFile},
+    reserved::Content,
 };
 use xenolith_layout::{
-    Bytes, RootHash, SectorSize, Seed, Slot,
+    Bytes, RootHash, SectorSize, Seed, Slot, TypeGuid,
     disk::{Options, Role, minimum, plan},
     names,
 };
@@ -103,8 +104,13 @@ pub fn disk(folder: &Path, boot_file: &[u8], root: &Root) -> PathBuf {
     path
 }
 
-/// An ISO with Rock Ridge names, an ESP as a GPT partition behind the files, and an El Torito entry.
+/// An ISO with Rock Ridge names, an ESP and an empty reserved area as GPT partitions behind the files, and an El Torito entry.
 pub fn iso(folder: &Path, boot_file: &[u8], root: &Root) -> PathBuf {
+    iso_with(folder, boot_file, root, &Content::default().image())
+}
+
+/// An ISO with these bytes for a reserved area; with none for an empty one.
+pub fn iso_with(folder: &Path, boot_file: &[u8], root: &Root, area: &[u8]) -> PathBuf {
     let esp = fs::read(esp(folder, boot_file)).unwrap();
     let contents: [(&str, &str, &[u8]); 3] = [
         ("MANIFEST.JSO;1", "manifest.json", b"{\"version\":\"0.1.0\"}"),
@@ -125,6 +131,8 @@ pub fn iso(folder: &Path, boot_file: &[u8], root: &Root) -> PathBuf {
     top.extend(record("XENOLITH", 21, 2048, true, Some("xenolith")));
     let esp_at = image.len();
     image.extend_from_slice(&esp);
+    let area_at = image.len();
+    image.extend_from_slice(area);
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(20 * 2048, &top);
     put(21 * 2048, &below);
@@ -142,7 +150,10 @@ pub fn iso(folder: &Path, boot_file: &[u8], root: &Root) -> PathBuf {
     image.resize((image.len() + 40 * 512).next_multiple_of(2048), 0);
     let path = folder.join("test.iso");
     fs::write(&path, &image).unwrap();
-    write_table(&path, esp_at / 512, esp.len() / 512);
+    write_table(
+        &path,
+        &[(Role::Esp.type_guid(), esp_at, esp.len()), (TypeGuid::RESERVED, area_at, area.len())],
+    );
     path
 }
 
@@ -164,17 +175,20 @@ fn record(short: &str, block: u32, size: u32, is_folder: bool, long: Option<&str
     record
 }
 
-/// One ESP entry in primary and backup table.
-fn write_table(path: &Path, first: usize, length: usize) {
+/// The partitions that are not empty, with the names that xorriso gives them, in primary and backup table.
+fn write_table(path: &Path, partitions: &[(TypeGuid, usize, usize)]) {
     let mut image = fs::read(path).unwrap();
     let sectors = image.len() / 512;
     let mut entries = vec![0; 128 * 128];
-    entries[..16].copy_from_slice(&Role::Esp.type_guid().uuid().to_bytes_le());
-    entries[16..32].fill(9);
-    entries[32..40].copy_from_slice(&(first as u64).to_le_bytes());
-    entries[40..48].copy_from_slice(&((first + length - 1) as u64).to_le_bytes());
-    for (place, letter) in "Appended2".encode_utf16().enumerate() {
-        entries[56 + place * 2..58 + place * 2].copy_from_slice(&letter.to_le_bytes());
+    for (number, (kind, at, length)) in (2_u8..).zip(partitions).filter(|(_, (_, _, length))| *length > 0) {
+        let entry = &mut entries[usize::from(number - 2) * 128..][..128];
+        entry[..16].copy_from_slice(&kind.uuid().to_bytes_le());
+        entry[16..32].fill(number + 7);
+        entry[32..40].copy_from_slice(&(*at as u64 / 512).to_le_bytes());
+        entry[40..48].copy_from_slice(&((at + length) as u64 / 512 - 1).to_le_bytes());
+        for (place, letter) in format!("Appended{number}").encode_utf16().enumerate() {
+            entry[56 + place * 2..58 + place * 2].copy_from_slice(&letter.to_le_bytes());
+        }
     }
     for (here, other, table) in [(1, sectors - 1, 2), (sectors - 1, 1, sectors - 33)] {
         let mut header = vec![0; 92];

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use fs_err as fs;
 use proptest::prelude::*;
+use xenolith_disk::reserved::{Content, Name};
 use xenolith_trust::{InitOptions, KeySet};
 
 use super::{
@@ -104,10 +105,46 @@ fn an_iso_shows_its_files_its_esp_and_a_root_image_that_holds() {
     assert_eq!(only_root(&found).verity, Verity::Holds);
     assert_eq!(only_root(&found).root_hash, Some(root.hash));
     assert!(show::text(&found).contains("EFI/Linux/xenolith_0.1.0+3-0.efi"));
+    assert_eq!(iso.reserved.as_ref().map(|area| area.files.len()), Some(0));
+    assert!(
+        show::text(&found)
+            .lines()
+            .any(|line| line.starts_with("  reserved area, 1 MiB") && line.ends_with(", empty"))
+    );
     let json = serde_json::to_value(&found).unwrap();
     assert_eq!(
         (&json["kind"], &json["format"], &json["root"]["verity"]["state"]),
         (&"iso".into(), &1.into(), &"holds".into())
+    );
+}
+
+#[test]
+fn an_iso_lists_what_was_put_into_its_reserved_area_and_not_what_it_says() {
+    let (folder, root) = (tempfile::tempdir().unwrap(), testing::root());
+    let boot_file = testing::boot_file(&root.hash, b"ramdisk");
+    let mut content = Content::default();
+    content.put(Name::AnswersToml, b"password-hash".to_vec()).unwrap();
+    content.put(Name::Seed, b"x".to_vec()).unwrap();
+    let mut area = content.image();
+    let found = look(&testing::iso_with(folder.path(), &boot_file, &root, &area));
+    assert_eq!(found.broken(), Vec::<String>::new());
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!(
+        json["reserved"]["files"],
+        serde_json::json!([{ "path": "answers.toml", "size": 13 }, { "path": "seed.toml", "size": 1 }])
+    );
+    let text = show::text(&found);
+    assert!(text.contains("    answers.toml  13 bytes\n") && !text.contains("password-hash"), "{text}");
+    let older = look(&testing::iso_with(folder.path(), &boot_file, &root, &[]));
+    assert_eq!(older.broken(), Vec::<String>::new());
+    assert!(serde_json::to_value(&older).unwrap()["reserved"].is_null());
+    area[14..16].fill(0);
+    let damaged = look(&testing::iso_with(folder.path(), &boot_file, &root, &area));
+    assert_eq!(
+        damaged.broken(),
+        [
+            "the reserved area cannot be understood: the FAT12 file system is damaged: its first sector describes no volume"
+        ]
     );
 }
 
