@@ -15,7 +15,14 @@ const SERIAL: u32 = 0x5845_4e53;
 /// When `image` cannot be written or one of `more` cannot be read.
 pub fn volume(image: &Path, ssh_keys: &[String], more: Vec<EspFile>) -> io::Result<()> {
     let access = Access { ssh_keys: ssh_keys.to_vec(), ..Access::default() };
-    let settings = Settings { version: VERSION, host: Host::default(), network: Network::default(), access };
+    let settings = Settings {
+        version: VERSION,
+        host: Host::default(),
+        network: Network::default(),
+        access,
+        storage: None,
+        pool: None,
+    };
     let text = toml::to_string(&settings).expect("settings are made of what TOML can hold");
     let seed = EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(text.into_bytes()) };
     let files: Vec<EspFile> = std::iter::once(seed).chain(more).collect();
