@@ -42,6 +42,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Lock(args) => commands::lock::run(global, args),
         Command::Keys(args) => commands::keys::run(global, args),
         Command::Answers(args) => commands::answers::run(global, args),
+        Command::Serve(args) => commands::serve::run(global, args),
         Command::Path(args) => commands::path::run(global, args),
         Command::Run(args) => commands::run::run(global, args),
         Command::Flash(args) => commands::flash::run(global, args),

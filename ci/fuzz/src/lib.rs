@@ -11,6 +11,7 @@ mod host;
 mod image;
 mod installer;
 mod mutate;
+mod netboot;
 mod trust;
 
 pub use mutate::Mutator;
@@ -76,4 +77,9 @@ targets! {
     answers = installer, 3000, ["installer/answers/tests/accept", "installer/answers/tests/reject"];
     answers_xml = installer, 3000, ["installer/answers/tests/xml"];
     capture = installer, 2000, [];
+    netboot_manifest = netboot, 5000, [];
+    netboot_identity = netboot, 5000, [];
+    proxy_dhcp = netboot, 20000, [];
+    tftp = netboot, 20000, [];
+    http_range = netboot, 20000, [];
 }

@@ -71,7 +71,8 @@ pub fn cd(context: &Context) -> anyhow::Result<Count> {
     })
 }
 
-fn installs(vm: &Vm) -> anyhow::Result<()> {
+/// Plans, refuses to go on unasked, and installs onto the one empty disk.
+pub fn installs(vm: &Vm) -> anyhow::Result<()> {
     vm.ssh_ok(WRITE_ANSWERS)?;
     let plan = vm.ssh_ok("xenolith-install --answers /run/answers.toml --dry-run")?;
     ensure!(plan.contains("/dev/vda") && plan.contains("will be lost"), "the plan names no disk:\n{plan}");
@@ -86,7 +87,8 @@ fn installs(vm: &Vm) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_installed(vm: &Vm) -> anyhow::Result<()> {
+/// What holds of a host that runs from the disk that was installed.
+pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
     let status = status(vm)?;
     ensure!(
         status["boot"]["medium"] == "disk" && status["boot"]["slot"] == "A",
@@ -172,7 +174,7 @@ pub fn screens(context: &Context) -> anyhow::Result<Count> {
 }
 
 /// A disk that is just large enough, with nothing on it.
-fn empty_disk(folder: &Path) -> anyhow::Result<Medium> {
+pub fn empty_disk(folder: &Path) -> anyhow::Result<Medium> {
     let path = folder.join("disk.img");
     let size = minimum(SectorSize::B512, false) + Bytes::gib(2);
     fs::File::create(&path)?.set_len(size.get())?;

@@ -107,6 +107,7 @@ fn mount_state(root: &Root) -> Result<State, InitError> {
 }
 
 fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> Result<(), InitError> {
+    let (boot_url, answers) = root.network.map_or((None, None), |(url, answers)| (Some(url), answers));
     let facts = BootFacts {
         medium: root.medium,
         slot: root.slot,
@@ -118,6 +119,8 @@ fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> R
         state: state.describe(),
         first_boot: state::is_first_boot(state, Path::new(state::STATE)),
         entry: loader.entry,
+        boot_url,
+        answers,
     };
     // Nobody reads it before the system runs, so there is no need for a rename.
     fs_err::write(BOOT_FACTS, facts.render())?;

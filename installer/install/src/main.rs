@@ -1,6 +1,7 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
 mod medium;
+mod netboot;
 mod screens;
 mod session;
 mod settings;
