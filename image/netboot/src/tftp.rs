@@ -338,7 +338,8 @@ mod tests {
                             continue;
                         }
                         let place = transfer.place(block);
-                        got.extend(&file[place.start as usize..place.end as usize]);
+                        let [start, end] = [place.start, place.end].map(|at| usize::try_from(at).unwrap());
+                        got.extend(&file[start..end]);
                         expected += 1;
                         heard = Some(block);
                     }
