@@ -1,6 +1,6 @@
 //! The command line: what can be asked, and the help that teaches it.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,7 +24,7 @@ pub struct Cli {
 
 #[derive(Args, Clone, Debug)]
 pub struct Global {
-    /// Print one JSON object per event (build, lock) or one document (inspect, iso, keys, gc, bench)
+    /// Print one JSON object per event (build, lock, serve) or one document (inspect, iso, keys, gc, bench)
     #[arg(long, global = true)]
     pub json: bool,
     /// The checkout to work on; default: found upwards from the current folder
@@ -61,6 +61,8 @@ pub enum Command {
     Answers(AnswersArgs),
     /// Put answers into an ISO that is built
     Iso(IsoArgs),
+    /// Hand the network boot set to machines: over HTTP, and as PXE proxy beside a DHCP server
+    Serve(ServeArgs),
     /// Print where the output of a step lies, after bringing it up to date
     Path(PathArgs),
     /// Print a completion script for a shell
@@ -340,6 +342,36 @@ pub enum KeysCommand {
     Init,
     /// Show the certificates and fingerprints; never the secrets
     Show,
+}
+
+/// Nothing that is served is a secret but answers: they hold hashes of passwords, and whoever can ask for them gets them.
+/// docs/netboot.md says what a DHCP server has to be told, and who checks what.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// The folder with the set; default: out/netboot in the checkout
+    pub set: Option<PathBuf>,
+    /// Where HTTP listens
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8000")]
+    pub listen: SocketAddr,
+    /// Be PXE proxy and TFTP server on this interface, or on the one with this address. No address is ever handed out: a DHCP server
+    /// has to be there
+    #[arg(long, value_name = "INTERFACE|ADDRESS")]
+    pub pxe: Option<String>,
+    /// Answers for installations: one file for every machine, or a folder with files named after addresses, serial numbers, UUIDs
+    #[arg(long, value_name = "FILE|FOLDER")]
+    pub answers: Option<PathBuf>,
+    /// Certificate for HTTPS (PEM); answers are then given over HTTPS only
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Where HTTPS listens, if there is a certificate
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
+    pub listen_tls: SocketAddr,
+    /// Check everything, print what each kind of client would get, and open no port
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Clone, Debug)]

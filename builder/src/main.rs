@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Keys(args) => commands::keys::run(global, args),
         Command::Answers(args) => commands::answers::run(global, args),
         Command::Iso(args) => commands::iso::run(global, args),
+        Command::Serve(args) => commands::serve::run(global, args),
         Command::Path(args) => commands::path::run(global, args),
         Command::Run(args) => commands::run::run(global, args),
         Command::Flash(args) => commands::flash::run(global, args),

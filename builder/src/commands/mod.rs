@@ -15,6 +15,7 @@ pub mod path;
 pub mod report;
 pub mod run;
 pub mod scratch;
+pub mod serve;
 pub mod setup;
 pub mod verify;
 

@@ -1,6 +1,7 @@
 //! From the pair of root image and boot file to everything that a user takes away.
 
 use std::{
+    collections::BTreeMap,
     io::{BufReader, Read, Write as _},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use xenolith_layout::{
     disk::{ESP_SIZE, Options, Role, minimum, plan},
     names, reserved,
 };
+use xenolith_netboot::{FileFacts, FileName, Manifest};
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::{StepContext, Unit};
 use xenolith_trust::{EfiTime, KeyError, KeySet, TrustError};
@@ -30,11 +32,11 @@ const DISK_ESP_SERIAL: u32 = 0x5845_4e31;
 const MEDIA_ESP_SERIAL: u32 = 0x5845_4e32;
 /// Every disk image has the same GUIDs; a disk that an installer writes gets its own.
 const DISK_SEED: Seed = Seed::new(*b"xenolith disk image, GUID seed 1");
-/// The folder below which systemd-boot looks for keys to enrol.
-const ENROLMENT: &str = "loader/keys/xenolith";
 /// Bytes of the root image in one compressed frame of the update set: small enough to fetch for a few changed
 /// blocks, large enough to compress.
 pub const FRAME: usize = 4 << 20;
+/// Counts up when a network boot set gets other files.
+pub const NETBOOT_FORMAT: u32 = 2;
 /// The payload type of a signed [`UpdateIndex`].
 pub const UPDATE_INDEX_TYPE: &str = "application/vnd.xenolith.update-index+json";
 
@@ -70,6 +72,10 @@ fn enrolment_files(keys: &KeySet) -> Result<Vec<(String, Vec<u8>)>, Failed> {
     Ok(files.map(|(name, bytes)| (name, bytes.to_vec())).collect())
 }
 
+/// The script for iPXE, which takes a name without a scheme from where the script came from.
+const IPXE: &str =
+    "#!ipxe\n# UEFI only. The boot file is one signed program; it needs no arguments.\nchain xenolith.efi\n";
+
 /// What an ESP holds. `version` names the boot entry.
 fn esp_files(signed: &Path, version: &Version, tries: u8, timeout: u32) -> Result<Vec<EspFile>, Failed> {
     let file = |path: String, from: PathBuf| EspFile { path, content: EspContent::File(from) };
@@ -90,7 +96,7 @@ fn esp_files(signed: &Path, version: &Version, tries: u8, timeout: u32) -> Resul
     keys.sort();
     for key in keys {
         let name = key.file_name().expect("an entry of a folder has a name").to_string_lossy().into_owned();
-        files.push(file(format!("{ENROLMENT}/{name}"), key));
+        files.push(file(format!("{}/{name}", names::ESP_ENROLMENT), key));
     }
     Ok(files)
 }
@@ -195,19 +201,35 @@ pub fn disk_image(context: &StepContext, version: &Version, tries: u8) -> Result
 }
 
 /// Makes the files that a network boot serves. UEFI HTTP boot starts the boot file itself; its initrd then fetches
-/// root image and verity tree from beside it.
+/// root image and verity tree from beside it. Loader and keys are for installations: they go onto the ESP.
 ///
 /// # Errors
 /// When a file cannot be copied.
-pub fn netboot(context: &StepContext) -> Result<(), Failed> {
-    let (out, root) = (context.out(), context.input("root"));
-    fs::copy(context.input("signed").join("boot/xenolith.efi"), out.join("xenolith.efi"))?;
-    fs::copy(root.join("root.erofs"), out.join("root.erofs"))?;
-    fs::copy(root.join("root.verity"), out.join("root.verity"))?;
-    fs::write(
-        out.join("xenolith.ipxe"),
-        "#!ipxe\n# UEFI only. The boot file is one signed program; it needs no arguments.\nchain xenolith.efi\n",
-    )?;
+pub fn netboot(context: &StepContext, version: &Version) -> Result<(), Failed> {
+    let (out, root, signed) = (context.out(), context.input("root"), context.input("signed"));
+    let mut files = vec![
+        (names::NETBOOT_BOOT_FILE.to_owned(), signed.join("boot/xenolith.efi")),
+        (names::NETBOOT_LOADER.to_owned(), signed.join("boot/systemd-bootx64.efi")),
+        (names::NETBOOT_ROOT.to_owned(), root.join("root.erofs")),
+        (names::NETBOOT_VERITY.to_owned(), root.join("root.verity")),
+    ];
+    for key in fs::read_dir(signed.join("keys"))? {
+        let key = key?.path();
+        let name = key.file_name().expect("an entry of a folder has a name").to_string_lossy().into_owned();
+        files.push((format!("{}/{name}", names::NETBOOT_KEYS), key));
+    }
+    fs::create_dir_all(out.join(names::NETBOOT_KEYS))?;
+    for (name, from) in &files {
+        fs::copy(from, out.join(name))?;
+    }
+    fs::write(out.join(names::NETBOOT_IPXE), IPXE)?;
+    let mut facts = BTreeMap::new();
+    for name in files.into_iter().map(|(name, _)| name).chain([names::NETBOOT_IPXE.to_owned()]) {
+        let found = FileFacts::of(fs::File::open(out.join(&name))?)?;
+        facts.insert(FileName::try_from(name)?, found);
+    }
+    let manifest = Manifest::new(version.clone(), RootFacts::read(root)?.root_hash, facts)?;
+    fs::write(out.join(names::NETBOOT_MANIFEST), manifest.render())?;
     Ok(())
 }
 

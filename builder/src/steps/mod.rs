@@ -431,8 +431,11 @@ fn add_media(plan: &Plan, graph: &mut Graph) -> Result<(), Failed> {
             .input("tries", Input::value(tries))
             .weight(5),
     )?;
+    let own = version.clone();
     graph.add(
-        shared(StepSpec::new(StepName::of("netboot"), media::netboot)).input("root", step_input("root")),
+        shared(StepSpec::new(StepName::of("netboot"), move |context| media::netboot(context, &own)))
+            .input("set", Input::value(media::NETBOOT_FORMAT))
+            .input("root", step_input("root")),
     )?;
     let (own, keys) = (version, plan.keys.clone());
     graph.add(

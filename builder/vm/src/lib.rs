@@ -13,7 +13,6 @@ mod accel;
 mod firmware;
 mod machine;
 mod qmp;
-mod serve;
 mod ssh;
 mod vm;
 
@@ -23,6 +22,5 @@ pub const READY: &str = "xenolith: ready";
 pub use accel::{Accelerator, choose};
 pub use firmware::{Firmware, boot_from, enroll};
 pub use machine::{Display, Machine, Medium, Serial};
-pub use serve::FileServer;
 pub use ssh::{SshKey, SshOutput};
 pub use vm::{Event, Vm, VmError};

@@ -11,6 +11,7 @@ mod host;
 mod image;
 mod installer;
 mod mutate;
+mod netboot;
 mod trust;
 
 pub use mutate::Mutator;
@@ -83,4 +84,9 @@ targets! {
     answers_lease = installer, 20000, [];
     answers_txt = installer, 20000, [];
     smbios = installer, 20000, [];
+    netboot_manifest = netboot, 5000, [];
+    netboot_identity = netboot, 5000, [];
+    proxy_dhcp = netboot, 20000, [];
+    tftp = netboot, 20000, [];
+    http_range = netboot, 20000, [];
 }

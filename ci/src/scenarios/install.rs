@@ -80,7 +80,8 @@ pub fn cd(context: &Context) -> anyhow::Result<Count> {
     })
 }
 
-fn installs(vm: &Vm) -> anyhow::Result<()> {
+/// Plans, refuses to go on unasked, and installs onto the one empty disk.
+pub fn installs(vm: &Vm) -> anyhow::Result<()> {
     vm.ssh_ok(WRITE_ANSWERS)?;
     let plan = vm.ssh_ok("xenolith-install --answers /run/answers.toml --dry-run")?;
     ensure!(plan.contains("/dev/vda") && plan.contains("will be lost"), "the plan names no disk:\n{plan}");
@@ -95,7 +96,8 @@ fn installs(vm: &Vm) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_installed(vm: &Vm) -> anyhow::Result<()> {
+/// What holds of a host that runs from the disk that was installed.
+pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
     let status = status(vm)?;
     ensure!(
         status["boot"]["medium"] == "disk" && status["boot"]["slot"] == "A",

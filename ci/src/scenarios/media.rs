@@ -1,12 +1,15 @@
-//! Hosts that run from media: the ISO as USB stick, the boot file over HTTP. As a CD the ISO also installs (`install`).
+//! Hosts that run from media: the ISO as USB stick, the boot file over HTTP. As a CD the ISO also installs (`install`), and so does
+//! what came over the network (`netboot`).
 
 use anyhow::ensure;
-use xenolith_vm::{FileServer, Medium, Vm, boot_from};
+use xenolith_vm::{Medium, Vm};
 
 use crate::{
     context::{Context, Count},
     host::{Bench, disks_not_offered, ready, status},
 };
+
+use super::netboot;
 
 /// Written to a USB stick.
 pub fn usb(context: &Context) -> anyhow::Result<Count> {
@@ -17,15 +20,7 @@ pub fn usb(context: &Context) -> anyhow::Result<Count> {
 /// By the firmware straight from an HTTP server, with the root image beside the boot file.
 pub fn http(context: &Context) -> anyhow::Result<Count> {
     let mut bench = Bench::new(context, "http", None)?;
-    let tools = bench.machine().tools.clone();
-    let folder = bench.folder().to_path_buf();
-    let files = context.artefacts()?.file("netboot", "");
-    let server = FileServer::start(&tools, &files, &folder.join("server.log"))?;
-    let url = server.url("xenolith.efi");
-    boot_from(&tools, &folder, &url)?;
-    bench.machine().boot_url = Some(url);
-    // Boot file and root image are in RAM.
-    bench.machine().memory = 4096;
+    let _server = netboot::from_network(context, &mut bench)?;
     boots(&bench, "network")
 }
 

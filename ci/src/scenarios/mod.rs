@@ -6,6 +6,7 @@ mod disk;
 mod guests;
 mod install;
 mod media;
+mod netboot;
 mod power;
 mod secure_boot;
 mod state;
@@ -63,6 +64,11 @@ pub const CHECKS: &[Check] = &[
         customized::customized,
     ),
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
+    rare(
+        "netboot-install",
+        "a machine with an empty disk boots over HTTP from `xenolith serve`, installs, and starts from its disk",
+        netboot::install,
+    ),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),
     slow(
         "secure-boot-tamper",

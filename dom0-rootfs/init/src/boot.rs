@@ -42,6 +42,10 @@ pub struct BootFacts {
     pub first_boot: bool,
     /// The boot entry that the loader started, if it said so.
     pub entry: Option<String>,
+    /// For a root that came over the network: the URL of the folder that it came from. Said by whoever answered first.
+    pub boot_url: Option<String>,
+    /// Where answers for an installation are, in the words of the DHCP server (option 224). Said by whoever answered first.
+    pub answers: Option<String>,
 }
 
 impl BootFacts {
@@ -69,6 +73,8 @@ mod tests {
             state: "/dev/vda7".into(),
             first_boot: true,
             entry: Some("xenolith_0.1.0+20260101.1+3-0.efi".into()),
+            boot_url: None,
+            answers: None,
         }
     }
 
@@ -87,6 +93,8 @@ mod tests {
             hash_device: "/dev/loop1".into(),
             state: "tmpfs".into(),
             entry: None,
+            boot_url: Some("http://10.0.2.2:8000/".into()),
+            answers: Some("http://10.0.2.2:8000/answers insecure".into()),
             ..facts()
         };
         assert_eq!(facts.render(), include_str!("../tests/golden/boot-network.json"));

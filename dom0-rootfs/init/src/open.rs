@@ -34,6 +34,8 @@ pub struct Root {
     pub data: PathBuf,
     /// The device with its verity tree.
     pub hash: PathBuf,
+    /// For a root that came over the network: the URL of the folder, and where answers are.
+    pub network: Option<(String, Option<String>)>,
 }
 
 /// Tries a candidate.
@@ -57,6 +59,7 @@ pub fn open(candidate: &Candidate, disks: &[Disk], root_hash: &RootHash) -> Resu
                 disk: Some(disk.clone()),
                 data: data.clone(),
                 hash: hash.clone(),
+                network: None,
             })
         }
         Candidate::Medium { disk, kind } => {
@@ -75,12 +78,13 @@ pub fn open(candidate: &Candidate, disks: &[Disk], root_hash: &RootHash) -> Resu
                 [MEDIA_ROOT, MEDIA_VERITY].map(|path| Path::new(MEDIUM).join(path.trim_start_matches('/')));
             let (data, hash) = open_files(&files, root_hash).inspect_err(|_| unmount(MEDIUM))?;
             let medium = if *kind == DiskKind::Memory { Medium::Memory } else { Medium::Iso };
-            Ok(Root { medium, slot: None, disk: Some(disk.clone()), data, hash })
+            Ok(Root { medium, slot: None, disk: Some(disk.clone()), data, hash, network: None })
         }
         Candidate::Network => {
-            let files = net::fetch(root_hash)?;
+            let net::Fetched { files, base, answers } = net::fetch(root_hash)?;
             let (data, hash) = open_files(&files, root_hash).inspect_err(|_| net::discard())?;
-            Ok(Root { medium: Medium::Network, slot: None, disk: None, data, hash })
+            let network = Some((base, answers));
+            Ok(Root { medium: Medium::Network, slot: None, disk: None, data, hash, network })
         }
     }
 }

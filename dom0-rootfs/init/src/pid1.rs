@@ -123,6 +123,7 @@ fn name_esp(root: &Root, loader: &Loader) -> Result<(), InitError> {
 }
 
 fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> Result<(), InitError> {
+    let (boot_url, answers) = root.network.map_or((None, None), |(url, answers)| (Some(url), answers));
     let facts = BootFacts {
         medium: root.medium,
         slot: root.slot,
@@ -134,6 +135,8 @@ fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> R
         state: state.describe(),
         first_boot: state::is_first_boot(state, Path::new(state::STATE)),
         entry: loader.entry,
+        boot_url,
+        answers,
     };
     // Nobody reads it before the system runs, so there is no need for a rename.
     fs_err::write(BOOT_FACTS, facts.render())?;

@@ -1,6 +1,8 @@
 //! A tiny PE image that has what is particular about Xen's: headers without room, long names, debug sections behind
 //! the last real one, a section without data, a debug directory with a file offset, symbols at the end.
 
+#![allow(clippy::unwrap_used, reason = "for tests")]
+
 use crate::pe::SECTION_HEADER_LEN;
 
 pub(crate) const IMAGE_BASE: u64 = 0xffff_82d0_4000_0000;
@@ -14,7 +16,8 @@ type Row = (&'static [u8], u32, u32, Vec<u8>, u32);
 /// Offset of the string table's names: `.data.read_mostly`, then `.debug_info`.
 const STRINGS: &[u8] = b".data.read_mostly\0.debug_info\0";
 
-pub(crate) fn xen_like() -> Vec<u8> {
+/// The image.
+pub fn xen_like() -> Vec<u8> {
     // One debug directory entry, and 0x19 bytes that it names, as in Xen's .buildid.
     let mut build_id = vec![0; 28 + 25];
     build_id[12..16].copy_from_slice(&2_u32.to_le_bytes());

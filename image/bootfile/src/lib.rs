@@ -5,7 +5,7 @@
 //! [`OsRelease`] are the contents of its two text sections.
 
 mod assemble;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod fixture;
 mod inspect;
 mod os_release;
@@ -16,6 +16,8 @@ mod tests;
 mod xen_config;
 
 pub use assemble::{ADDED_SECTION_ALIGNMENT, Section, assemble};
+#[cfg(feature = "testing")]
+pub use fixture::xen_like;
 pub use inspect::{BootFile, SectionInfo, Sha256Sum, inspect};
 pub use os_release::{OsRelease, OsReleaseError, osrel};
 pub use pe::{PeError, SectionProblem};

@@ -15,6 +15,23 @@ pub const MEDIA_MANIFEST: &str = "/xenolith/manifest.json";
 /// The volume id of our ISO. Not [`SEED_LABEL`]: a medium must not be taken for a seed.
 pub const ISO_VOLUME_ID: &str = "XENOLITH_MEDIA";
 
+// The files of a network boot set, all in one folder, which is the folder that the initrd fetches from.
+
+/// The boot file.
+pub const NETBOOT_BOOT_FILE: &str = "xenolith.efi";
+/// The root image.
+pub const NETBOOT_ROOT: &str = "root.erofs";
+/// The verity tree of [`NETBOOT_ROOT`].
+pub const NETBOOT_VERITY: &str = "root.verity";
+/// The loader that an installation puts before the boot file. A network boot does not need it.
+pub const NETBOOT_LOADER: &str = "systemd-bootx64.efi";
+/// The script for iPXE.
+pub const NETBOOT_IPXE: &str = "xenolith.ipxe";
+/// What the set holds, with sums.
+pub const NETBOOT_MANIFEST: &str = "netboot.json";
+/// The folder with what enrols the keys, if the set has it.
+pub const NETBOOT_KEYS: &str = "keys";
+
 /// The file system label of a volume with a seed.
 pub const SEED_LABEL: &str = "XENOLITH";
 /// The file in a volume labelled [`SEED_LABEL`] that configures the first boot.
@@ -42,6 +59,8 @@ pub const ESP_LOADER: &str = "EFI/systemd/systemd-bootx64.efi";
 pub const ESP_ENTRIES: &str = "EFI/Linux";
 /// The folder where a boot file is written before its commit, which the loader does not list. Below the ESP.
 pub const ESP_STAGING: &str = "EFI/xenolith";
+/// The folder below which systemd-boot looks for keys to enrol. Below the ESP.
+pub const ESP_ENROLMENT: &str = "loader/keys/xenolith";
 /// The loader's configuration. Below the ESP.
 pub const ESP_LOADER_CONF: &str = "loader/loader.conf";
 

@@ -1,6 +1,7 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
 mod medium;
+mod netboot;
 mod once;
 mod report;
 mod screens;

@@ -22,6 +22,8 @@ use xenolith_layout::{
 use xenolith_source::OnMedium;
 use xenolith_verity::{Superblock, TreeShape};
 
+use crate::netboot;
+
 /// GPT on a hybrid medium counts in these, whatever the drive does.
 const SECTOR: u64 = 512;
 /// An ESP of ours has fewer files, and all of them together are smaller.
@@ -39,6 +41,7 @@ struct BootFacts {
     hash_device: PathBuf,
     root_hash: RootHash,
     version: Version,
+    boot_url: Option<String>,
 }
 
 impl BootFacts {
@@ -46,15 +49,9 @@ impl BootFacts {
         serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)
     }
 
-    /// The medium that was started, if it is one that can be installed from.
-    fn medium(&self) -> anyhow::Result<&Path> {
-        match self.medium.as_str() {
-            "iso" | "memory" => self.disk.as_deref().context("the boot facts name no medium"),
-            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
-            _ => {
-                bail!("this host was started over the network; installing from there is not implemented yet")
-            }
-        }
+    /// The medium that was started, where it lies on a disk.
+    fn on_disk(&self) -> anyhow::Result<&Path> {
+        self.disk.as_deref().context("the boot facts name no medium")
     }
 }
 
@@ -67,8 +64,17 @@ pub struct Medium {
     pub root: PathBuf,
     /// Where its verity tree can be read.
     pub verity: PathBuf,
-    /// The disk that it is.
-    disk: PathBuf,
+    /// Where loader and boot file are.
+    origin: Origin,
+}
+
+/// Where loader and boot file of the running system are.
+#[derive(Clone)]
+enum Origin {
+    /// On the ESP of this disk.
+    Disk(PathBuf),
+    /// On the server that this machine was started from.
+    Network(netboot::Origin),
 }
 
 impl Medium {
@@ -78,7 +84,16 @@ impl Medium {
     /// When it was started from something that cannot be installed from.
     pub fn running() -> anyhow::Result<Self> {
         let facts = BootFacts::read()?;
-        let disk = facts.medium()?.to_path_buf();
+        let origin = match facts.medium.as_str() {
+            "iso" | "memory" => Origin::Disk(facts.on_disk()?.to_path_buf()),
+            "network" => {
+                let url =
+                    facts.boot_url.as_ref().context("the boot facts do not say where the root came from")?;
+                Origin::Network(netboot::Origin::new(url)?)
+            }
+            "disk" => bail!("this host runs from its disk; start it from the ISO to install it anew"),
+            other => bail!("this host was started from {other:?}, which this program does not know"),
+        };
         let mut head = [0; Superblock::LEN];
         fs::File::open(&facts.hash_device)?.read_exact(&mut head)?;
         let blocks = Superblock::read(&head).context("the verity tree of the running system")?.data_blocks;
@@ -89,18 +104,28 @@ impl Medium {
             root,
             verity: TreeShape::of(blocks).len(),
         };
-        Ok(Self { image, root: facts.data_device, verity: facts.hash_device, disk })
+        Ok(Self { image, root: facts.data_device, verity: facts.hash_device, origin })
     }
 
     /// The files of an installed host's ESP: those of the medium, with a boot entry whose starts are counted and a menu that waits
     /// a moment.
     ///
     /// # Errors
-    /// When the medium has no ESP of ours.
+    /// When the medium has no ESP of ours, or the server not the files of the running system.
     pub fn esp(&self) -> anyhow::Result<Vec<EspFile>> {
-        let (first, length) = esp_place(&self.disk)?;
-        let part =
-            fscommon::StreamSlice::new(fs::File::open(&self.disk)?.into_parts().0, first, first + length)?;
+        let mut files = match &self.origin {
+            Origin::Disk(disk) => self.esp_of(disk)?,
+            Origin::Network(folder) => folder.esp(&self.image)?,
+        };
+        let text = loader_conf(MENU_SECONDS).into_bytes();
+        files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
+        Ok(files)
+    }
+
+    /// What of a medium's ESP an installed host has too.
+    fn esp_of(&self, disk: &Path) -> anyhow::Result<Vec<EspFile>> {
+        let (first, length) = esp_place(disk)?;
+        let part = fscommon::StreamSlice::new(fs::File::open(disk)?.into_parts().0, first, first + length)?;
         let volume = fatfs::FileSystem::new(fscommon::BufStream::new(part), fatfs::FsOptions::new())
             .context("the medium's ESP cannot be read")?;
         let mut found = Vec::new();
@@ -117,8 +142,6 @@ impl Medium {
             files.push(EspFile { path, content: file.content });
         }
         ensure!(entries == 1, "the medium's ESP has {entries} boot files instead of one");
-        let text = loader_conf(MENU_SECONDS).into_bytes();
-        files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
         Ok(files)
     }
 }
@@ -130,9 +153,9 @@ impl OnMedium for Area {
     /// Without a medium on a disk there is no area, and one that is older than areas has none.
     fn file(&self, name: &str, _longest: usize) -> io::Result<Option<Vec<u8>>> {
         let facts = BootFacts::read().map_err(io::Error::other)?;
-        match facts.medium() {
-            Ok(disk) => file_in(disk, name),
-            Err(_) => Ok(None),
+        match facts.medium.as_str() {
+            "iso" | "memory" => file_in(facts.on_disk().map_err(io::Error::other)?, name),
+            _ => Ok(None),
         }
     }
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use fs_err as fs;
+use xenolith_layout::names::NETBOOT_MANIFEST;
 use xenolith_sandbox::{Sandbox, Tool};
 use xenolith_store::{
     TreeFilter,
@@ -337,6 +338,7 @@ fn holds_keys(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     matches!(&*ending, "auth" | "esl" | "crt" | "cer" | "der")
+        || name == NETBOOT_MANIFEST
         || name == "manifest.json" && path.parent().is_none_or(|above| above.as_os_str().is_empty())
         || name.starts_with("provenance")
 }

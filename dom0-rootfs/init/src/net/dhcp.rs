@@ -4,6 +4,7 @@
 //!   us: DISCOVER ──▶ all          they: OFFER (address, mask, server, URL)      an offer without URL is passed over
 //!   us: REQUEST  ──▶ all          they: ACK   (the same once more; what it says counts)
 //! ```
+//! An offer without an address comes from a proxy: a server that only knows the URL, beside the one with the addresses.
 //! We say that we are an HTTP boot client (options 60 and 93), because servers hand out a URL only to those;
 //! the same server rule that started the firmware over HTTP then serves us. The answer comes from anyone on
 //! the wire: each field is checked, a wrong one is a refused answer, and the worst that a liar can do is to
@@ -36,6 +37,7 @@ const LONGEST_MESSAGE: u8 = 57;
 const CLASS: u8 = 60;
 const BOOT_FILE: u8 = 67;
 const ARCHITECTURE: u8 = 93;
+const ANSWERS: u8 = 224;
 const END: u8 = 255;
 
 /// The kinds of answers that matter.
@@ -43,6 +45,8 @@ const END: u8 = 255;
 pub enum Kind {
     /// An address to ask for.
     Offer,
+    /// No address, but maybe a URL: from a proxy, beside a server that has addresses.
+    Proxy,
     /// The address is ours.
     Ack,
     /// It is not.
@@ -54,7 +58,7 @@ pub enum Kind {
 pub struct Answer {
     /// What kind of answer.
     pub kind: Kind,
-    /// The address for us.
+    /// The address for us; unspecified from a proxy.
     pub address: Ipv4Addr,
     /// How many bits of it name the network.
     pub prefix: u8,
@@ -68,6 +72,8 @@ pub struct Answer {
     pub boot_file: Option<String>,
     /// `siaddr`: where files lie, if there is no URL.
     pub next_server: Option<Ipv4Addr>,
+    /// Where answers for an installation are (option 224). Not for us to understand.
+    pub answers: Option<String>,
 }
 
 /// Why an answer is not one for us.
@@ -111,7 +117,7 @@ pub fn question(mac: [u8; 6], transaction: u32, offer: Option<&Answer>) -> Vec<u
     option(LONGEST_MESSAGE, &1472_u16.to_be_bytes());
     option(CLASS, b"HTTPClient:Arch:00016:UNDI:003001");
     option(ARCHITECTURE, &16_u16.to_be_bytes());
-    option(WANTED, &[SUBNET_MASK, ROUTER, DNS, BOOT_FILE]);
+    option(WANTED, &[SUBNET_MASK, ROUTER, DNS, BOOT_FILE, ANSWERS]);
     message.push(END);
     message.resize(message.len().max(300), 0); // BOOTP's minimum; some relays drop less
     message
@@ -131,15 +137,16 @@ pub fn answer(message: &[u8], mac: [u8; 6], transaction: u32) -> Result<Answer, 
         return Err(NoAnswer::NotOurs);
     }
     let options = Options(&message[OPTIONS..]);
+    let address = field(message, 16);
     let kind = match options.get(KIND)?.ok_or(NoAnswer::Missing("message type"))? {
+        [2] if address.is_unspecified() => Kind::Proxy,
         [2] => Kind::Offer,
         [5] => Kind::Ack,
         [6] => Kind::Nak,
         _ => return Err(NoAnswer::Nonsense("message type")),
     };
     let server = options.address(SERVER)?.ok_or(NoAnswer::Missing("server identifier"))?;
-    let address = field(message, 16);
-    if kind != Kind::Nak && !is_host(address) {
+    if matches!(kind, Kind::Offer | Kind::Ack) && !is_host(address) {
         return Err(NoAnswer::Nonsense("address"));
     }
     let mut dns = Vec::new();
@@ -152,12 +159,13 @@ pub fn answer(message: &[u8], mac: [u8; 6], transaction: u32) -> Result<Answer, 
     Ok(Answer {
         kind,
         address,
-        prefix: prefix(&options, address)?,
+        prefix: if kind == Kind::Proxy { 32 } else { prefix(&options, address)? },
         server,
         router: options.address(ROUTER)?.filter(|router| is_host(*router)),
         dns,
         boot_file: boot_file(message, &options)?,
         next_server: Some(field(message, 20)).filter(|server| is_host(*server)),
+        answers: answers(&options)?,
     })
 }
 
@@ -197,6 +205,13 @@ fn boot_file(message: &[u8], options: &Options<'_>) -> Result<Option<String>, No
         return Err(NoAnswer::Nonsense("boot file name"));
     }
     Ok(Some(String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty()))
+}
+
+/// One line of plain characters. Anything else counts as not said: it is not needed to boot.
+fn answers(options: &Options<'_>) -> Result<Option<String>, NoAnswer> {
+    let bytes = options.get(ANSWERS)?.unwrap_or_default();
+    let is_line = !bytes.is_empty() && bytes.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic());
+    Ok(is_line.then(|| String::from_utf8_lossy(bytes).into_owned()))
 }
 
 /// The options part of a message. Few options are asked for, so each is looked up from the start.
@@ -285,6 +300,7 @@ mod tests {
                 dns: vec![[10, 0, 2, 3].into(), [10, 0, 2, 4].into()],
                 boot_file: Some("http://10.0.2.2:8000/x/boot.efi".to_owned()),
                 next_server: Some([10, 0, 2, 2].into()),
+                answers: None,
             }
         );
     }
@@ -346,10 +362,30 @@ mod tests {
         for text in [&b"http://a/\x1b[2J"[..], b"http://a/ b", b"http://\xff"] {
             assert_eq!(with(BOOT_FILE, text), Err(NoAnswer::Nonsense("boot file name")));
         }
-        for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+        for address in [[127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
             let mut bad = message(&GOOD);
             bad[16..20].copy_from_slice(&address);
             assert_eq!(answer(&bad, MAC, 7), Err(NoAnswer::Nonsense("address")));
+        }
+    }
+
+    #[test]
+    fn an_offer_without_an_address_is_a_proxys_and_an_acknowledgement_without_one_is_none() {
+        let mut proxy = message(&GOOD);
+        proxy[16..20].copy_from_slice(&[0; 4]);
+        let offer = answer(&proxy, MAC, 7).unwrap();
+        assert_eq!((offer.kind, offer.address), (Kind::Proxy, Ipv4Addr::UNSPECIFIED));
+        assert_eq!(offer.boot_file.as_deref(), Some("http://10.0.2.2:8000/x/boot.efi"));
+        proxy[OPTIONS + 2] = 5;
+        assert_eq!(answer(&proxy, MAC, 7), Err(NoAnswer::Nonsense("address")));
+    }
+
+    #[test]
+    fn where_answers_are_is_one_plain_line() {
+        let said = with(ANSWERS, b"https://h/answers sha256=00").unwrap().answers;
+        assert_eq!(said.as_deref(), Some("https://h/answers sha256=00"));
+        for odd in [&b""[..], b"a\nb", b"\xff", b"\x1b[2J"] {
+            assert_eq!(with(ANSWERS, odd).unwrap().answers, None);
         }
     }
 

@@ -119,16 +119,27 @@ pub enum NetError {
     },
 }
 
-/// Fetches image and tree and says where they are, in this order.
+/// What was fetched, and what was said about it.
+pub struct Fetched {
+    /// Image and tree, in this order.
+    pub files: [PathBuf; 2],
+    /// The folder that they came from, as a URL.
+    pub base: String,
+    /// Where answers for an installation are, if a DHCP server said so.
+    pub answers: Option<String>,
+}
+
+/// Fetches image and tree and says where they are.
 ///
 /// # Errors
 /// Nothing stays behind then: neither files nor an address.
-pub fn fetch(root_hash: &RootHash) -> Result<[PathBuf; 2], InitError> {
+pub fn fetch(root_hash: &RootHash) -> Result<Fetched, InitError> {
     let lease = link::lease(Path::new("/sys"))?;
     say(format_args!("{} on {}: fetching from {}", lease.answer.address, lease.nic.name, lease.base));
     let files = with_address(&lease, root_hash);
     link::release(&lease);
-    files.inspect_err(|_| discard())
+    let files = files.inspect_err(|_| discard())?;
+    Ok(Fetched { files, base: lease.base.to_string(), answers: lease.answer.answers })
 }
 
 /// Frees what was fetched.

@@ -6,8 +6,10 @@
 //!      ▲                                             │
 //!      └──────── nak, or three requests unanswered ──┘
 //! ```
-//! The first offer that leads to a URL wins; comparing offers would only mean waiting. A link that comes up
-//! makes the next question due at once, but never sooner than a second after the last one.
+//! The first offer with a URL wins; comparing offers would only mean waiting. An address from one server and a URL from a
+//! proxy beside it are as good as one offer with both, in whichever order they come. An address with nothing but a next server
+//! is taken when the next question is due and nothing better has come: DHCP servers name themselves there without being asked.
+//! A link that comes up makes the next question due at once, but never sooner than a second after the last one.
 
 use std::time::Duration;
 
@@ -23,6 +25,10 @@ const REQUESTS: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct Talk {
     offer: Option<(Answer, Base)>,
+    /// An address without a URL.
+    address: Option<Answer>,
+    /// A URL without an address, and where answers are.
+    place: Option<(Base, Option<String>)>,
     requests: u32,
     asked: Option<Duration>,
     due: Duration,
@@ -45,7 +51,15 @@ pub enum Heard {
 impl Talk {
     /// A conversation that has not begun.
     pub fn new() -> Self {
-        Self { offer: None, requests: 0, asked: None, due: Duration::ZERO, interval: FIRST }
+        Self {
+            offer: None,
+            address: None,
+            place: None,
+            requests: 0,
+            asked: None,
+            due: Duration::ZERO,
+            interval: FIRST,
+        }
     }
 
     /// When the next question is due.
@@ -55,6 +69,12 @@ impl Talk {
 
     /// The offer to ask for, if there is one. To be called when the next question is due; counts it as asked.
     pub fn ask(&mut self, now: Duration) -> Option<&Answer> {
+        if self.offer.is_none()
+            && let Some(address) = self.address.take()
+            && let Ok(Some(base)) = Base::find(None, address.next_server)
+        {
+            self.choose(address, base, now);
+        }
         if self.offer.is_some() {
             if self.requests == REQUESTS {
                 *self = Self { asked: self.asked, ..Self::new() };
@@ -78,21 +98,42 @@ impl Talk {
     /// Takes an answer to our question.
     pub fn hear(&mut self, answer: Answer, now: Duration) -> Heard {
         match (answer.kind, self.offer.take()) {
-            (Kind::Offer, None) => match Base::find(answer.boot_file.as_deref(), answer.next_server) {
-                Ok(Some(base)) => {
-                    self.offer = Some((answer, base));
-                    self.requests = 0;
-                    self.interval = FIRST;
-                    self.due = now;
-                    Heard::Ask
+            (Kind::Offer, None) => {
+                match (Base::find(answer.boot_file.as_deref(), None), self.place.clone()) {
+                    (Ok(Some(base)), _) => self.choose(answer, base, now),
+                    (Ok(None), Some((base, answers))) => {
+                        let answers = answer.answers.clone().or(answers);
+                        self.choose(Answer { answers, ..answer }, base, now)
+                    }
+                    (Ok(None), None) => {
+                        self.address.get_or_insert(answer);
+                        Heard::Nothing("a server offers an address, but no boot URL")
+                    }
+                    (Err(bad), _) => Heard::Bad(bad),
                 }
-                Ok(None) => Heard::Nothing("a server offers an address, but no boot URL"),
-                Err(bad) => Heard::Bad(bad),
+            }
+            (Kind::Proxy, None) => match (Base::find(answer.boot_file.as_deref(), None), self.address.take())
+            {
+                (Ok(Some(base)), Some(address)) => {
+                    let answers = address.answers.clone().or(answer.answers);
+                    self.choose(Answer { answers, ..address }, base, now)
+                }
+                (Ok(Some(base)), None) => {
+                    self.place = Some((base, answer.answers));
+                    Heard::Nothing("a proxy names a boot URL, but nobody offers an address")
+                }
+                (found, address) => {
+                    self.address = address;
+                    found.map_or_else(Heard::Bad, |_| Heard::Nothing("a proxy names no boot URL"))
+                }
             },
             (Kind::Ack, Some((offer, base))) if answer.server == offer.server => {
                 // Servers may leave out in the acknowledgement what they said in the offer.
                 match Base::find(answer.boot_file.as_deref(), None) {
-                    Ok(again) => Heard::Done(answer, again.unwrap_or(base)),
+                    Ok(again) => {
+                        let answers = answer.answers.clone().or(offer.answers);
+                        Heard::Done(Answer { answers, ..answer }, again.unwrap_or(base))
+                    }
                     Err(bad) => Heard::Bad(bad),
                 }
             }
@@ -100,11 +141,20 @@ impl Talk {
                 *self = Self { asked: self.asked, due: now + FIRST, ..Self::new() };
                 Heard::Nothing("the server took its offer back")
             }
-            (Kind::Offer | Kind::Ack | Kind::Nak, offer) => {
+            (Kind::Offer | Kind::Proxy | Kind::Ack | Kind::Nak, offer) => {
                 self.offer = offer;
                 Heard::Nothing("an answer that was not asked for")
             }
         }
+    }
+
+    /// Asks for this offer next.
+    fn choose(&mut self, answer: Answer, base: Base, now: Duration) -> Heard {
+        self.offer = Some((answer, base));
+        self.requests = 0;
+        self.interval = FIRST;
+        self.due = now;
+        Heard::Ask
     }
 }
 
@@ -128,6 +178,7 @@ mod tests {
             dns: Vec::new(),
             boot_file: url.map(str::to_owned),
             next_server: None,
+            answers: None,
         }
     }
 
@@ -155,6 +206,55 @@ mod tests {
         assert!(matches!(talk.hear(answer(Kind::Offer, 1, None), seconds(0)), Heard::Nothing(_)));
         assert!(matches!(talk.hear(answer(Kind::Offer, 2, Some("https://h/")), seconds(0)), Heard::Bad(_)));
         assert_eq!(talk.hear(answer(Kind::Offer, 3, Some("http://h/")), seconds(0)), Heard::Ask);
+    }
+
+    #[test]
+    fn a_proxys_url_and_another_servers_address_make_one_offer_in_either_order() {
+        let proxy = || Answer {
+            answers: Some("http://p/answers".to_owned()),
+            ..answer(Kind::Proxy, 7, Some("http://p/x.efi"))
+        };
+        // The server with addresses names itself as next server, as dnsmasq does.
+        let server = || Answer { next_server: Some([10, 0, 0, 1].into()), ..answer(Kind::Offer, 1, None) };
+        for (first, second) in [(proxy(), server()), (server(), proxy())] {
+            let mut talk = Talk::new();
+            talk.ask(seconds(0));
+            assert!(matches!(talk.hear(first, seconds(0)), Heard::Nothing(_)));
+            assert_eq!(talk.hear(second, seconds(0)), Heard::Ask);
+            assert_eq!(
+                talk.ask(seconds(0)).unwrap().server.octets(),
+                [10, 0, 0, 1],
+                "the one with the address"
+            );
+            let Heard::Done(lease, base) = talk.hear(answer(Kind::Ack, 1, None), seconds(0)) else {
+                panic!("not done")
+            };
+            assert_eq!(base.to_string(), "http://p/");
+            assert_eq!(lease.answers.as_deref(), Some("http://p/answers"));
+        }
+    }
+
+    #[test]
+    fn a_next_server_is_asked_when_nothing_better_has_come_in_time() {
+        let server =
+            Answer { next_server: Some([10, 0, 0, 1].into()), ..answer(Kind::Offer, 1, Some("pxelinux.0")) };
+        let mut talk = Talk::new();
+        talk.ask(seconds(0));
+        assert!(matches!(talk.hear(server, seconds(0)), Heard::Nothing(_)));
+        assert!(talk.ask(talk.due()).is_some());
+        let Heard::Done(_, base) = talk.hear(answer(Kind::Ack, 1, None), seconds(2)) else {
+            panic!("not done")
+        };
+        assert_eq!(base.to_string(), "http://10.0.0.1/xenolith/");
+    }
+
+    #[test]
+    fn proxies_without_a_url_of_ours_change_nothing() {
+        let mut talk = Talk::new();
+        assert!(matches!(talk.hear(answer(Kind::Proxy, 7, Some("x.efi")), seconds(0)), Heard::Nothing(_)));
+        assert!(matches!(talk.hear(answer(Kind::Proxy, 7, Some("https://p/x")), seconds(0)), Heard::Bad(_)));
+        assert!(matches!(talk.hear(answer(Kind::Offer, 1, None), seconds(0)), Heard::Nothing(_)));
+        assert!(talk.ask(seconds(2)).is_none());
     }
 
     #[test]
