@@ -6,7 +6,9 @@ use std::{
 };
 
 use fs_err as fs;
+use serde::Deserialize;
 use xenolith_answers::MAX_ANSWERS;
+use xenolith_layout::names::BOOT_FACTS;
 use xenolith_machine::Machine;
 
 use crate::{
@@ -29,6 +31,16 @@ const RESOLVECTL: &str = "/usr/bin/resolvectl";
 const FILES: &[&str] = &["answers.toml", "answers.json", "answers.xml"];
 /// A longer list of authorities is not read.
 const LONGEST_AUTHORITIES: usize = 256 << 10;
+
+/// Longer facts are not the initrd's.
+const LONGEST_FACTS: usize = 64 << 10;
+
+/// What of `boot.json` is needed here.
+#[derive(Deserialize)]
+struct ToldAtBoot {
+    #[serde(default)]
+    answers: Option<String>,
+}
 
 /// What was found in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,13 +175,24 @@ impl Looking<'_> {
         Ok(found.map(|(_, bytes)| Found::Answers(bytes)))
     }
 
-    /// The hint of all leases, if they agree.
+    /// What the initrd was told when it fetched the root: a proxy that gives no addresses leaves no lease.
+    fn told_at_boot(&self) -> Result<Option<Hint>, LookError> {
+        let place = Place::Dhcp;
+        let Some(bytes) = self.bytes(BOOT_FACTS.trim_start_matches('/'), LONGEST_FACTS)? else {
+            return Ok(None);
+        };
+        let told = serde_json::from_slice::<ToldAtBoot>(&bytes).ok().and_then(|told| told.answers);
+        let hint = told.map(|line| Hint::parse(line.as_bytes())).transpose();
+        hint.map_err(|source| LookError::Hint { place, source })
+    }
+
+    /// The hint of all leases and of the network boot, if they agree.
     fn leases(&self) -> Result<Option<Hint>, LookError> {
+        let mut found = self.told_at_boot()?;
         let folder = self.root.join(LEASES);
-        let Ok(entries) = fs::read_dir(folder) else { return Ok(None) };
+        let Ok(entries) = fs::read_dir(folder) else { return Ok(found) };
         let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
         files.sort();
-        let mut found = None;
         for path in files {
             let longest = usize::try_from(LONGEST_LEASE).unwrap_or(usize::MAX);
             let bytes = file(&path, longest).map_err(|source| read(&path, source))?.unwrap_or_default();

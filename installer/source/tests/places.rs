@@ -98,6 +98,17 @@ fn interfaces_that_disagree_are_told() {
 }
 
 #[test]
+fn what_the_initrd_was_told_by_a_proxy_that_gives_no_addresses_counts_as_dhcp() {
+    let facts = br#"{ "medium": "network", "answers": "https://deploy.example.com/answers" }"#;
+    let files: &[(&str, &[u8])] = &[("run/xenolith/boot.json", facts)];
+    assert_eq!(line(first(files, &Area::default(), true).unwrap()).0, Place::Dhcp);
+    assert!(first(files, &Area::default(), false).unwrap().is_none(), "asked without a network boot");
+    let facts = br#"{ "medium": "network", "answers": "ftp://x" }"#;
+    let files: &[(&str, &[u8])] = &[("run/xenolith/boot.json", facts)];
+    assert!(matches!(first(files, &Area::default(), true), Err(LookError::Hint { .. })));
+}
+
+#[test]
 fn a_hint_that_asks_for_an_authority_gets_the_one_on_the_medium() {
     let hint = smbios("https://a/ ca=ca.pem");
     let with = Area([("ca.pem", "a certificate")].into());
