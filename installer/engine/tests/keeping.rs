@@ -16,7 +16,7 @@ use xenolith_layout::disk::{DiskLayout, Partition, Role};
 
 const TARGET: &str = "disks = [{ serial = \"S1\" }]";
 /// What somebody has at the start and at the end of the storage.
-const DATA: [u8; 1 << 20] = [0x5a; 1 << 20];
+static DATA: [u8; 1 << 20] = [0x5a; 1 << 20];
 
 /// The machine after `plan` was carried out on its disk.
 fn installed(plan: &Plan) -> Value {
