@@ -163,7 +163,7 @@ impl OnMedium for Area {
 /// The area has a limit of its own for files.
 fn file_in(disk: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     let area = reserved::read(&mut fs::File::open(disk)?)
-        .map_err(|error| io::Error::other(format!("{}: {error}", disk.display())))?;
+        .map_err(|error| io::Error::other(format!("{}: {:#}", disk.display(), anyhow::Error::new(error))))?;
     let known = Name::ALL.into_iter().find(|known| known.text() == name);
     Ok(area.zip(known).and_then(|(area, name)| area.get(name).map(<[u8]>::to_vec)))
 }
