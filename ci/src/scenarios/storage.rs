@@ -96,6 +96,8 @@ pub fn mirror(context: &Context) -> anyhow::Result<Count> {
     })?;
     with(only_b, 1, &|vm| {
         holds(vm, "both")?;
+        // Of an array that a disk is missing of, mdadm waits for the disk.
+        vm.ssh_ok("udevadm wait --timeout=300 /dev/md/xenolith-sr")?;
         storage_is_there(vm)?;
         vm.ssh_ok("echo second > /var/lib/mark; sync")?;
         Ok(())
@@ -128,6 +130,8 @@ fn mirrored(vm: &Vm, missing: u64) -> anyhow::Result<()> {
 }
 
 fn storage_is_there(vm: &Vm) -> anyhow::Result<()> {
+    // It waits for disks, and nothing waits for it; a job for a unit that runs ends when the unit does.
+    vm.ssh_ok("systemctl start xenolith-firstboot-late.service")?;
     let status = status(vm)?;
     ensure!(status["firstboot"]["tasks"]["storage"]["outcome"] == "done", "storage was not made: {status}");
     let groups = vm.ssh_ok("vgs --noheadings --options vg_name")?;
