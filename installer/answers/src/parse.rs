@@ -13,7 +13,7 @@ pub const MAX_ANSWERS: usize = 256 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum AnswersError {
     /// Too long, not text, or not TOML, JSON or XML.
-    #[error("{0}")]
+    #[error(transparent)]
     Document(#[from] BadDocument),
     /// XML of the old installer, with something in it that cannot be done.
     #[error("{}", listed(.0))]

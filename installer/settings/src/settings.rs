@@ -41,7 +41,7 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Not a document of this kind.
-    #[error("{0}")]
+    #[error(transparent)]
     Document(#[from] BadDocument),
     /// Of the right types, but nothing that can be done.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]

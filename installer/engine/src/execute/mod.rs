@@ -107,7 +107,7 @@ pub enum ExecuteError {
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
     /// A disk or a file could not be read or written.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The partition table could not be made.
     #[error(transparent)]
