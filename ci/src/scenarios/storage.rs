@@ -68,7 +68,10 @@ pub fn mirror(context: &Context) -> anyhow::Result<Count> {
         ready(vm)?;
         write_answers(vm, &["vda", "vdb"], "lvm")?;
         install(vm)?;
-        let entries = vm.ssh_ok("grep -alz Xenolith /sys/firmware/efi/efivars/Boot0* | wc -l")?;
+        // In UTF-16.
+        let entries = vm.ssh_ok(
+            "for entry in /sys/firmware/efi/efivars/Boot0*; do tr -d '\\0' < $entry | grep -a -o Xenolith; done | wc -l",
+        )?;
         ensure!(entries.trim() == "2", "the firmware has {} entries of ours instead of two", entries.trim());
         power_off(vm)
     })?;
