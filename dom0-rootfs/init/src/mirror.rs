@@ -64,13 +64,14 @@ pub fn device(
 ) -> Result<PathBuf, InitError> {
     let Some(own) = look(&partition) else { return Ok(partition) };
     let begin = Instant::now();
+    let mut has_said = false;
     let parts = loop {
         let parts = members(&blocks::disks(sys), own);
         let left = PATIENCE.saturating_sub(begin.elapsed());
         if parts.len() >= own.disks as usize || left.is_zero() {
             break parts;
         }
-        if begin.elapsed() < Duration::from_secs(1) {
+        if !std::mem::replace(&mut has_said, true) {
             say("waiting for the other disk of the mirror that holds the state");
         }
         events.wait(left.min(Duration::from_secs(5)), sys)?;
