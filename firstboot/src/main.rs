@@ -2,16 +2,13 @@
 
 mod volumes;
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
@@ -22,12 +19,10 @@ use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
 };
 use xenolith_machine::lsblk::COLUMNS;
-use xenolith_probe::{Installed, Programs as _, Tool};
+use xenolith_probe::{Installed, Programs as _, Tool, Volume, plain_file};
 use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
 
 const MOUNT_POINT: &str = "/run/xenolith/seed";
-/// File systems that a seed may lie on, with options. ext4's journal is not replayed: nothing is written there.
-const FILE_SYSTEMS: &[(&str, &str)] = &[("vfat", ""), ("iso9660", ""), ("ext4", "noload")];
 /// How long devices may take to be seen, in seconds: minutes on a slow machine under load.
 const SETTLE: &str = "--timeout=600";
 
@@ -192,17 +187,14 @@ fn seed() -> anyhow::Result<Option<(Settings, String)>> {
     let devices = Installed.run(Tool::Lsblk, &["--json", "--bytes", "--output", COLUMNS])?;
     let devices = serde_json::from_str(&devices).context("lsblk's answer cannot be understood")?;
     for device in volumes::plugged_in(&devices, medium.as_deref()) {
-        let volume = Volume::mount(&device)?;
-        let file = volume.0.join(SEED_FILE);
-        if file.symlink_metadata().is_ok() {
-            return read_settings(&file).context(KEPT).map(Some);
+        let volume = Volume::mount(&device, Path::new(MOUNT_POINT)).context(KEPT)?;
+        if let Some(bytes) = volume.file(SEED_FILE, MAX_SETTINGS).context(KEPT)? {
+            return parsed(bytes, &format!("{SEED_FILE} on {}", device.display())).context(KEPT).map(Some);
         }
         say(&format!("{} is labelled {SEED_LABEL} and has no {SEED_FILE}", device.display()));
     }
     if let Some(bytes) = medium.as_deref().map(in_medium).transpose().context(KEPT)?.flatten() {
-        let settings =
-            Settings::parse(&bytes).with_context(|| format!("{SEED_FILE} in the medium is refused"));
-        return Ok(Some((settings.context(KEPT)?, String::from_utf8(bytes)?)));
+        return parsed(bytes, &format!("{SEED_FILE} in the medium")).context(KEPT).map(Some);
     }
     say(&format!("no volume labelled {SEED_LABEL} with a {SEED_FILE}: the host stays unclaimed"));
     Ok(None)
@@ -216,49 +208,18 @@ fn in_medium(disk: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 
 /// Reads settings that are a plain file of bounded length.
 fn read_settings(path: &Path) -> anyhow::Result<(Settings, String)> {
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path)?;
-    anyhow::ensure!(file.metadata()?.is_file(), "{} is not a file", path.display());
-    let mut bytes = Vec::new();
-    file.take(MAX_SETTINGS as u64 + 1).read_to_end(&mut bytes)?;
-    let settings = Settings::parse(&bytes).with_context(|| format!("{} is refused", path.display()))?;
+    let bytes = plain_file(path, MAX_SETTINGS)?.with_context(|| format!("there is no {}", path.display()))?;
+    parsed(bytes, &path.display().to_string())
+}
+
+fn parsed(bytes: Vec<u8>, what: &str) -> anyhow::Result<(Settings, String)> {
+    let settings = Settings::parse(&bytes).with_context(|| format!("{what} is refused"))?;
     Ok((settings, String::from_utf8(bytes)?))
 }
 
 /// Whoever reads along may have seen enough.
 fn say(text: &str) {
     let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// A volume that is mounted, read-only, as long as this is kept.
-struct Volume(PathBuf);
-
-impl Volume {
-    fn mount(device: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(MOUNT_POINT)?;
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        for (kind, options) in FILE_SYSTEMS {
-            match mount(Some(device), MOUNT_POINT, Some(*kind), flags, Some(*options)) {
-                Ok(()) => return Ok(Self(MOUNT_POINT.into())),
-                // Another file system than this one.
-                Err(Errno::EINVAL) => {}
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot mount {} as {kind}", device.display()));
-                }
-            }
-        }
-        anyhow::bail!("{} has a file system that no seed may be on (vfat, iso9660 or ext4)", device.display())
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // A failure leaves a read-only mount in this unit's own namespace, which ends with it.
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
 }
 
 #[cfg(test)]

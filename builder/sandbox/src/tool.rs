@@ -29,8 +29,6 @@ pub enum Tool {
     Objcopy,
     /// Applies our patches to Xen.
     Patch,
-    /// Serves files over HTTP to a machine that boots from the network.
-    Python3,
     /// The machine emulator.
     Qemu,
     /// The machine emulator's disk image tool.
@@ -87,7 +85,6 @@ impl Tool {
             Self::Make => "make",
             Self::Objcopy => "objcopy",
             Self::Patch => "patch",
-            Self::Python3 => "python3",
             Self::Qemu => "qemu-system-x86_64",
             Self::QemuImg => "qemu-img",
             Self::Sh => "sh",

@@ -21,6 +21,7 @@ pub mod window;
 use std::path::Path;
 
 use fs_err as fs;
+use xenolith_disk::table::TableError;
 
 use self::{
     image::Look,
@@ -94,7 +95,7 @@ pub fn inspect(path: &Path, look: &Look<'_>) -> Result<Inspection, Failure> {
     } else {
         match image::disk(&window, look) {
             Ok(disk) => What::Disk(Box::new(disk)),
-            Err(gpt::GptError::Missing) => {
+            Err(TableError::Missing) => {
                 let what = format!("{} is none of the files that a build makes", path.display());
                 return Err(Failure::new(Class::Input, what).hint(
                     "inspect knows ISOs, disk images, boot files (.efi) and the folder of an update set",

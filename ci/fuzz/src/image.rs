@@ -5,8 +5,8 @@ use std::{io::Cursor, str::from_utf8};
 use xenolith_bootfile::{
     OsRelease, Section, XenConfig, assemble, attach_signature, authenticode_digest, inspect, strip_signature,
 };
-use xenolith_disk::{fat12::Volume, table};
-use xenolith_layout::{RootHash, TypeGuid, names::EntryName};
+use xenolith_disk::{fat12::Volume, table::Table};
+use xenolith_layout::{RootHash, SectorSize, names::EntryName};
 use xenolith_verity::{Superblock, verify, verity_uuid};
 
 /// A PE image, looked through, signed, stripped and extended.
@@ -96,8 +96,11 @@ pub fn entry_name(data: &[u8]) {
 /// The first sectors of a medium: as they are, and with the sums made right, so that what lies behind them is reached.
 pub fn medium_table(data: &[u8]) {
     let look = |data: &[u8]| {
-        if let Ok(Some(place)) = table::find(&mut Cursor::new(data), TypeGuid::RESERVED) {
-            assert!(place.length > 0 && place.offset.checked_add(place.length).is_some());
+        for sector in [SectorSize::B512, SectorSize::B4096] {
+            let Ok(table) = Table::read(&mut Cursor::new(data), sector) else { continue };
+            for place in table.partitions.iter().map(|partition| partition.place) {
+                assert!(place.length > 0 && place.offset.checked_add(place.length).is_some());
+            }
         }
     };
     look(data);

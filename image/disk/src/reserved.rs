@@ -22,12 +22,12 @@ use std::{
 };
 
 use fatfs::{FatType, FormatVolumeOptions, FsOptions};
-use xenolith_layout::{TypeGuid, names, reserved as layout};
+use xenolith_layout::{SectorSize, TypeGuid, names, reserved as layout};
 
 use crate::{
     esp::IMAGE_TIME,
     fat12::{FatError, Shape, Volume},
-    table::{self, Place, TableError},
+    table::{Place, Table, TableError},
 };
 
 /// The longest area that is read: those of later versions may be longer than ours.
@@ -226,11 +226,13 @@ impl Area {
     /// # Errors
     /// When it cannot be found or read.
     pub fn load(medium: &mut (impl Read + Seek)) -> Result<Option<Self>, ReservedError> {
-        let place = match table::find(medium, TypeGuid::RESERVED) {
-            Err(TableError::Missing) => None,
-            found => found?,
+        let table = match Table::read(medium, SectorSize::B512) {
+            Err(TableError::Missing) => return Ok(None),
+            table => table?,
         };
-        let Some(place) = place else { return Ok(None) };
+        let Some(place) = table.first(TypeGuid::RESERVED).map(|partition| partition.place) else {
+            return Ok(None);
+        };
         if !(SECTOR as u64..=MAX_AREA).contains(&place.length) {
             return Err(ReservedError::Length(place.length));
         }

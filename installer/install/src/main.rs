@@ -21,9 +21,10 @@ use xenolith_answers::{Answers, Ending, Fingerprint};
 use xenolith_installer::{Event, Plan};
 use xenolith_source::{Asked, LogTail};
 
+use medium::BootFacts;
 use report::Course;
 use session::{Coded as _, Failed, Session};
-use source::{Believed, Booted, Given};
+use source::{Believed, Given};
 
 /// Install the running medium on a disk
 ///
@@ -97,7 +98,7 @@ fn by_screens() -> Result<ExitCode, Failed> {
 }
 
 fn by_answers(args: &Args, asked: &Asked) -> Result<ExitCode, Failed> {
-    if args.unattended && Booted::read().code(4)?.is_installed() {
+    if args.unattended && BootFacts::read().code(4)?.is_installed() {
         return Ok(ExitCode::SUCCESS);
     }
     let mut course = Course::default();

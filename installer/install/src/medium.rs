@@ -7,16 +7,15 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use fs_err as fs;
-use gpt::GptConfig;
 use serde::Deserialize;
 use xenolith_disk::{
     esp::{EspContent, EspFile, loader_conf},
     reserved::{self, Name},
+    table::Table,
 };
 use xenolith_installer::Image;
 use xenolith_layout::{
-    RootHash, VERITY_BLOCK, Version,
-    disk::Role,
+    RootHash, SectorSize, TypeGuid, VERITY_BLOCK, Version,
     names::{self, BOOT_FACTS, EntryName, TRIES},
 };
 use xenolith_source::OnMedium;
@@ -24,8 +23,6 @@ use xenolith_verity::{Superblock, TreeShape};
 
 use crate::netboot;
 
-/// GPT on a hybrid medium counts in these, whatever the drive does.
-const SECTOR: u64 = 512;
 /// An ESP of ours has fewer files, and all of them together are smaller.
 const MAX_FILES: usize = 64;
 const MAX_BYTES: u64 = 512 << 20;
@@ -34,19 +31,34 @@ const MENU_SECONDS: u32 = 3;
 
 /// What of `boot.json` is needed here.
 #[derive(Deserialize)]
-struct BootFacts {
+pub struct BootFacts {
     medium: String,
     disk: Option<PathBuf>,
     data_device: PathBuf,
     hash_device: PathBuf,
     root_hash: RootHash,
-    version: Version,
+    /// The version that runs.
+    pub version: Version,
     boot_url: Option<String>,
 }
 
 impl BootFacts {
-    fn read() -> anyhow::Result<Self> {
+    /// What this host was started from.
+    ///
+    /// # Errors
+    /// When the initrd has left no word about it.
+    pub fn read() -> anyhow::Result<Self> {
         serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)
+    }
+
+    /// Whether it is an installed host, which installs nothing.
+    pub fn is_installed(&self) -> bool {
+        self.medium == "disk"
+    }
+
+    /// Whether all that was started came over a network; firmware leaves a medium in memory that it has loaded from there.
+    pub fn came_over_network(&self) -> bool {
+        matches!(self.medium.as_str(), "network" | "memory")
     }
 
     /// The medium that was started, where it lies on a disk.
@@ -124,8 +136,14 @@ impl Medium {
 
     /// What of a medium's ESP an installed host has too.
     fn esp_of(&self, disk: &Path) -> anyhow::Result<Vec<EspFile>> {
-        let (first, length) = esp_place(disk)?;
-        let part = fscommon::StreamSlice::new(fs::File::open(disk)?.into_parts().0, first, first + length)?;
+        let mut file = fs::File::open(disk)?.into_parts().0;
+        // A hybrid medium counts in 512 bytes, whatever the drive does.
+        let table = Table::read(&mut file, SectorSize::B512).with_context(|| disk.display().to_string())?;
+        let esp = table
+            .first(TypeGuid::ESP)
+            .with_context(|| format!("{} has no EFI system partition", disk.display()))?
+            .place;
+        let part = fscommon::StreamSlice::new(file, esp.offset, esp.offset + esp.length)?;
         let volume = fatfs::FileSystem::new(fscommon::BufStream::new(part), fatfs::FsOptions::new())
             .context("the medium's ESP cannot be read")?;
         let mut found = Vec::new();
@@ -168,25 +186,6 @@ fn file_in(disk: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(area.zip(known).and_then(|(area, name)| area.get(name).map(<[u8]>::to_vec)))
 }
 
-/// First byte and length of the ESP on a medium.
-fn esp_place(disk: &Path) -> anyhow::Result<(u64, u64)> {
-    let file = fs::File::open(disk)?.into_parts().0;
-    let table = GptConfig::new()
-        .writable(false)
-        .logical_block_size(gpt::disk::LogicalBlockSize::Lb512)
-        .open_from_device(file)
-        .with_context(|| format!("{} has no partition table", disk.display()))?;
-    let esp_type = Role::Esp.type_guid().uuid();
-    let is_esp =
-        |part: &&gpt::partition::Partition| part.part_type_guid.guid.as_bytes() == esp_type.as_bytes();
-    let esp = table.partitions().values().find(is_esp);
-    let esp = esp.with_context(|| format!("{} has no EFI system partition", disk.display()))?;
-    let sectors = esp.last_lba.checked_sub(esp.first_lba).and_then(|sectors| sectors.checked_add(1));
-    let place =
-        sectors.and_then(|sectors| Some((esp.first_lba.checked_mul(SECTOR)?, sectors.checked_mul(SECTOR)?)));
-    place.context("the EFI system partition lies nowhere")
-}
-
 fn collect<D: fatfs::ReadWriteSeek>(
     folder: &fatfs::Dir<'_, D>,
     above: &str,
@@ -221,10 +220,12 @@ fn collect<D: fatfs::ReadWriteSeek>(
 mod tests {
     use std::io::Write as _;
 
+    use gpt::GptConfig;
     use xenolith_disk::reserved::Content;
-    use xenolith_layout::TypeGuid;
 
     use super::*;
+
+    const SECTOR: u64 = 512;
 
     /// A medium with this area as its third partition, or with another kind of partition there.
     fn medium(folder: &Path, kind: TypeGuid, area: &[u8]) -> PathBuf {

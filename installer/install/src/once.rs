@@ -3,10 +3,11 @@
 //! The GUIDs of the new partition table follow from the answers, the image and the machine, and the table is the last thing that is
 //! written. A disk that has the GUID already was therefore installed whole, from these answers.
 
-use gpt::{GptConfig, disk::LogicalBlockSize};
+use fs_err as fs;
 use sha2::{Digest as _, Sha256};
+use xenolith_disk::table::Table;
 use xenolith_installer::{Image, Plan};
-use xenolith_layout::{SectorSize, Seed};
+use xenolith_layout::Seed;
 use xenolith_machine::Machine;
 
 /// Where GUIDs come from when nobody is there to want it done twice.
@@ -29,12 +30,8 @@ pub fn seed(answers: &[u8], image: &Image, machine: &Machine) -> Seed {
 pub fn is_done(plan: &Plan) -> bool {
     !plan.targets.is_empty()
         && plan.targets.iter().all(|target| {
-            let sector = match target.layout.sector {
-                SectorSize::B4096 => LogicalBlockSize::Lb4096,
-                SectorSize::B512 => LogicalBlockSize::Lb512,
-            };
-            let table = GptConfig::new().writable(false).logical_block_size(sector).open(&target.disk.path);
-            table.is_ok_and(|table| table.guid().as_bytes() == target.layout.guid.as_bytes())
+            let Ok(mut disk) = fs::File::open(&target.disk.path) else { return false };
+            Table::read(&mut disk, target.layout.sector).is_ok_and(|table| table.guid == target.layout.guid)
         })
 }
 
@@ -88,9 +85,9 @@ mod tests {
         };
         let plan = planned(bytes);
         assert!(!is_done(&plan), "there is no disk");
-        fs_err::write(&disk, vec![0; 1 << 20]).unwrap();
+        fs::write(&disk, vec![0; 1 << 20]).unwrap();
         assert!(!is_done(&plan), "an empty one");
-        fs_err::remove_file(&disk).unwrap();
+        fs::remove_file(&disk).unwrap();
         xenolith_disk::disk::write(&disk, &plan.targets[0].layout, &[]).unwrap();
         assert!(is_done(&plan));
         assert!(!is_done(&planned(&[&bytes[..], b"# 2\n"].concat())), "a comment is enough");

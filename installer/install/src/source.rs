@@ -2,11 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Context as _;
 use fs_err as fs;
-use serde::Deserialize;
 use xenolith_answers::Fingerprint;
-use xenolith_layout::names::BOOT_FACTS;
 use xenolith_machine::Machine;
 use xenolith_source::{
     Asked, FetchError, Fetched, Found, Identity, LookError, Looking, Patience, Place, Server, Trust, Url,
@@ -14,7 +11,7 @@ use xenolith_source::{
 };
 
 use crate::{
-    medium::Area,
+    medium::{Area, BootFacts},
     session::{Coded as _, Failed},
 };
 
@@ -45,33 +42,6 @@ pub struct Given {
     pub from: String,
 }
 
-/// What of `boot.json` is needed here.
-#[derive(Deserialize)]
-pub struct Booted {
-    medium: String,
-    version: String,
-}
-
-impl Booted {
-    /// What this host was started from.
-    ///
-    /// # Errors
-    /// When the initrd has left no word about it.
-    pub fn read() -> anyhow::Result<Self> {
-        serde_json::from_slice(&fs::read(BOOT_FACTS)?).context(BOOT_FACTS)
-    }
-
-    /// Whether it is an installed host, which installs nothing.
-    pub fn is_installed(&self) -> bool {
-        self.medium == "disk"
-    }
-
-    /// Whether all that was started came over a network; firmware leaves a medium in memory that it has loaded from there.
-    fn came_over_network(&self) -> bool {
-        matches!(self.medium.as_str(), "network" | "memory")
-    }
-}
-
 /// The answers, or none if nobody has any for this machine.
 ///
 /// # Errors
@@ -82,10 +52,10 @@ pub fn given(asked: &Asked, believed: &Believed<'_>, machine: &Machine) -> Resul
     }
     if let Asked::Server(url) = asked {
         // On a machine for which this is only tried out, nobody knows what was started.
-        let version = Booted::read().ok().map(|booted| booted.version);
+        let version = BootFacts::read().ok().map(|booted| booted.version.to_string());
         return ask(&server(url, believed)?, &Identity::of(machine, version), None);
     }
-    let booted = Booted::read().code(4)?;
+    let booted = BootFacts::read().code(4)?;
     let looking = Looking { root: Path::new("/"), machine, medium: &Area };
     let found = match asked {
         Asked::Medium => looking.look(Place::Medium).map(|found| found.map(|found| (Place::Medium, found))),
@@ -95,7 +65,7 @@ pub fn given(asked: &Asked, believed: &Believed<'_>, machine: &Machine) -> Resul
         None => Ok(None),
         Some((place, Found::Answers(bytes))) => Ok(Some(Given { bytes, from: place.to_string() })),
         Some((place, Found::Server(server))) => {
-            ask(&server, &Identity::of(machine, Some(booted.version)), Some(place))
+            ask(&server, &Identity::of(machine, Some(booted.version.to_string())), Some(place))
         }
     }
 }

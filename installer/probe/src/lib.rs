@@ -10,6 +10,7 @@
 //! it belongs to a volume group that `pvs` could not name would be lost.
 
 mod sysfs;
+mod volume;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -22,6 +23,7 @@ use xenolith_machine::{
 };
 
 use sysfs::{absent, read};
+pub use volume::{Volume, plain_file};
 
 /// A program of dom0 that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use xenolith_answers::MAX_ANSWERS;
 use xenolith_layout::names::BOOT_FACTS;
 use xenolith_machine::Machine;
+use xenolith_probe::{Volume, plain_file};
 
 use crate::{
     fetch::{FetchError, Server, Trust},
@@ -18,9 +19,10 @@ use crate::{
     place::Place,
     smbios::{LONGEST_TABLE, of_smbios},
     txt::{DNS_LABEL, of_txt, search_domains},
-    volume::{Volume, devices, file},
+    volume::devices,
 };
 
+const MOUNT_POINT: &str = "/run/xenolith/answers-volume";
 const SMBIOS_TABLE: &str = "sys/firmware/dmi/tables/DMI";
 /// Shown by the module `qemu_fw_cfg`, on QEMU alone.
 const FW_CFG: &str = "sys/firmware/qemu_fw_cfg/by_name/opt/xenolith/answers/raw";
@@ -161,8 +163,8 @@ impl Looking<'_> {
         let mut found: Option<(String, Vec<u8>)> = None;
         for device in devices(self.machine, self.root) {
             let what = device.display().to_string();
-            let volume =
-                Volume::mount(&device).map_err(|source| LookError::Read { what: what.clone(), source })?;
+            let volume = Volume::mount(&device, Path::new(MOUNT_POINT))
+                .map_err(|source| LookError::Read { what: what.clone(), source })?;
             let Some((name, bytes)) = answers(&what, |name| volume.file(name, MAX_ANSWERS))? else {
                 continue;
             };
@@ -195,7 +197,7 @@ impl Looking<'_> {
         files.sort();
         for path in files {
             let longest = usize::try_from(LONGEST_LEASE).unwrap_or(usize::MAX);
-            let bytes = file(&path, longest).map_err(|source| read(&path, source))?.unwrap_or_default();
+            let bytes = plain_file(&path, longest).map_err(|source| read(&path, source))?.unwrap_or_default();
             let place = Place::Dhcp;
             let hint = of_lease(&String::from_utf8_lossy(&bytes));
             let Some(hint) = hint.map_err(|source| LookError::Hint { place, source })? else { continue };
@@ -248,7 +250,8 @@ impl Looking<'_> {
             return Ok(on_medium);
         }
         for device in devices(self.machine, self.root) {
-            let volume = Volume::mount(&device).map_err(|source| read(&device, source))?;
+            let volume =
+                Volume::mount(&device, Path::new(MOUNT_POINT)).map_err(|source| read(&device, source))?;
             let found = volume.file(AUTHORITY_FILE, LONGEST_AUTHORITIES);
             if let Some(bytes) = found.map_err(|source| read(&device, source))? {
                 return Ok(Some(bytes));
@@ -259,7 +262,7 @@ impl Looking<'_> {
 
     fn bytes(&self, path: &str, longest: usize) -> Result<Option<Vec<u8>>, LookError> {
         let path = self.root.join(path);
-        file(&path, longest).map_err(|source| read(&path, source))
+        plain_file(&path, longest).map_err(|source| read(&path, source))
     }
 }
 

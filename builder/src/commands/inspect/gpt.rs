@@ -1,27 +1,11 @@
-//! Reading a GUID partition table.
-//!
-//! ```text
-//!   LBA 0      protective MBR (an ISO that is also a disk has more in it); not looked at
-//!   LBA 1      header, 92 bytes: signature, CRC of itself, where the entries are, CRC of them, where the backup is
-//!   LBA 2…     entries of 128 bytes or a larger power of two
-//!   last LBA   backup header, behind its own copy of the entries
-//! ```
-//! Every number in it comes from outside: each is checked before it is used. Not the `gpt` crate, which writes our
-//! tables: version 4.1 panics at entries of any other size than 128 bytes and reads as many as the header says.
-//! Source: UEFI 2.10 §5.3.
-
-use std::io;
+//! The partition table of a disk or medium, as it is shown, and whether the copy at its end says the same.
 
 use serde::Serialize;
 use uuid::Uuid;
+use xenolith_disk::table::{self, TableError};
 use xenolith_layout::{SectorSize, TypeGuid};
 
 use super::window::Window;
-
-/// Entries that are read at most; tables have 128, an ISO's has 248.
-const MAX_ENTRIES: u32 = 1024;
-/// An entry's largest size.
-const MAX_ENTRY: u32 = 4096;
 
 /// A partition table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,28 +61,6 @@ pub enum Backup {
     },
 }
 
-/// Why there is no table to show.
-#[derive(Debug, thiserror::Error)]
-pub enum GptError {
-    /// No signature in the second sector.
-    #[error("there is no partition table (GPT)")]
-    Missing,
-    /// The file ends too early.
-    #[error("the partition table cannot be read")]
-    Read(#[source] io::Error),
-    /// A field has a value that it cannot have.
-    #[error("the partition table is damaged: {field} is {value}")]
-    Field {
-        /// Which.
-        field: &'static str,
-        /// What it says.
-        value: u64,
-    },
-    /// A sum does not match.
-    #[error("the partition table is damaged: the CRC of its {0} does not match")]
-    Crc(&'static str),
-}
-
 /// The names of the types that stand on our disks and media.
 fn type_name(guid: Uuid) -> Option<&'static str> {
     let names = [
@@ -118,141 +80,37 @@ fn type_name(guid: Uuid) -> Option<&'static str> {
 /// Reads the table of a disk with either sector size.
 ///
 /// # Errors
-/// [`GptError::Missing`] if neither size finds a header, else what is wrong with the one that was found.
-pub fn read(disk: &Window) -> Result<Table, GptError> {
-    let mut found = GptError::Missing;
+/// [`TableError::Missing`] if neither size finds a header, else what is wrong with the one that was found.
+pub fn read(disk: &Window) -> Result<Table, TableError> {
+    let mut found = TableError::Missing;
     for sector in [SectorSize::B512, SectorSize::B4096] {
-        let sector = sector.bytes().get();
-        match read_with(disk, sector) {
-            Err(GptError::Missing) => {}
+        match table::Table::read(&mut disk.clone(), sector) {
+            Err(TableError::Missing) => {}
             Err(error) => found = error,
-            Ok(table) => return Ok(table),
+            Ok(table) => return Ok(shown(&table, disk, sector)),
         }
     }
     Err(found)
 }
 
-fn read_with(disk: &Window, sector: u64) -> Result<Table, GptError> {
-    let header = Header::read(disk, sector, 1)?;
-    let partitions = entries(disk, sector, &header)?;
-    let backup = match Header::read(disk, sector, header.alternate)
-        .and_then(|backup| Ok((backup.guid, entries(disk, sector, &backup)?)))
-    {
-        Ok(copy) if copy == (header.guid, partitions.clone()) => Backup::Same,
+fn shown(table: &table::Table, disk: &Window, sector: SectorSize) -> Table {
+    let backup = match table::Table::read_at(&mut disk.clone(), sector, table.alternate_lba) {
+        Ok(copy) if copy.guid == table.guid && copy.partitions == table.partitions => Backup::Same,
         Ok(_) => Backup::Differs,
-        Err(GptError::Missing) => Backup::Unreadable { why: "it is not where the table says".into() },
+        Err(TableError::Missing) => Backup::Unreadable { why: "it is not where the table says".into() },
         Err(error) => Backup::Unreadable { why: error.to_string() },
     };
-    Ok(Table { guid: header.guid, sector, partitions, backup })
-}
-
-struct Header {
-    guid: Uuid,
-    alternate: u64,
-    entries_at: u64,
-    count: u32,
-    size: u32,
-    crc: u32,
-}
-
-impl Header {
-    fn read(disk: &Window, sector: u64, at: u64) -> Result<Self, GptError> {
-        let Some(offset) =
-            at.checked_mul(sector).filter(|offset| offset.saturating_add(sector) <= disk.len())
-        else {
-            return Err(GptError::Missing);
-        };
-        let bytes: [u8; 512] = disk.array(offset).map_err(GptError::Read)?;
-        if !bytes.starts_with(b"EFI PART") {
-            return Err(GptError::Missing);
-        }
-        let length = u32_at(&bytes, 12);
-        if !(92..=512).contains(&length) {
-            return Err(field("the length of its header", length.into()));
-        }
-        let mut summed = bytes[..usize::try_from(length).unwrap_or(512)].to_vec();
-        summed[16..20].fill(0);
-        if crc32fast::hash(&summed) != u32_at(&bytes, 16) {
-            return Err(GptError::Crc("header"));
-        }
-        let header = Self {
-            guid: guid_at(&bytes, 56),
-            alternate: u64_at(&bytes, 32),
-            entries_at: u64_at(&bytes, 72),
-            count: u32_at(&bytes, 80),
-            size: u32_at(&bytes, 84),
-            crc: u32_at(&bytes, 88),
-        };
-        if header.count > MAX_ENTRIES {
-            return Err(field("the number of its entries", header.count.into()));
-        }
-        if !header.size.is_power_of_two() || !(128..=MAX_ENTRY).contains(&header.size) {
-            return Err(field("the size of an entry", header.size.into()));
-        }
-        Ok(header)
-    }
-}
-
-fn entries(disk: &Window, sector: u64, header: &Header) -> Result<Vec<Partition>, GptError> {
-    let size = usize::try_from(header.size).unwrap_or(usize::MAX);
-    let count = usize::try_from(header.count).unwrap_or(usize::MAX);
-    let at = header
-        .entries_at
-        .checked_mul(sector)
-        .ok_or_else(|| field("the place of its entries", header.entries_at))?;
-    let mut table = vec![0; size.saturating_mul(count)];
-    disk.read_exact_at(&mut table, at).map_err(GptError::Read)?;
-    if crc32fast::hash(&table) != header.crc {
-        return Err(GptError::Crc("entries"));
-    }
-    let mut partitions = Vec::new();
-    for (number, entry) in (1..).zip(table.chunks_exact(size.max(1))) {
-        let type_guid = guid_at(entry, 0);
-        if type_guid.is_nil() {
-            continue;
-        }
-        let (first, last) = (u64_at(entry, 32), u64_at(entry, 40));
-        let sectors = last.checked_sub(first).and_then(|length| length.checked_add(1));
-        let size = sectors.and_then(|sectors| sectors.checked_mul(sector));
-        let offset = first.checked_mul(sector);
-        let (Some(size), Some(offset)) = (size, offset) else {
-            return Err(field("the last sector of a partition", last));
-        };
-        let units: Vec<u16> =
-            entry[56..128].as_chunks().0.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
-        let end = units.iter().position(|unit| *unit == 0).unwrap_or(units.len());
-        partitions.push(Partition {
-            number,
-            label: String::from_utf16_lossy(&units[..end]),
-            kind: type_name(type_guid),
-            type_guid,
-            guid: guid_at(entry, 16),
-            first_lba: first,
-            last_lba: last,
-            offset,
-            size,
-            attributes: u64_at(entry, 48),
-        });
-    }
-    Ok(partitions)
-}
-
-fn field(field: &'static str, value: u64) -> GptError {
-    GptError::Field { field, value }
-}
-
-fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    *bytes[at..].first_chunk().expect("headers and entries are longer than their fields reach")
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(part(bytes, at))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(part(bytes, at))
-}
-
-fn guid_at(bytes: &[u8], at: usize) -> Uuid {
-    Uuid::from_bytes_le(part(bytes, at))
+    let partitions = table.partitions.iter().map(|partition| Partition {
+        number: partition.number,
+        label: partition.label.clone(),
+        kind: type_name(partition.kind),
+        type_guid: partition.kind,
+        guid: partition.guid,
+        first_lba: partition.first_lba,
+        last_lba: partition.last_lba,
+        offset: partition.place.offset,
+        size: partition.place.length,
+        attributes: partition.attributes,
+    });
+    Table { guid: table.guid, sector: sector.bytes().get(), partitions: partitions.collect(), backup }
 }

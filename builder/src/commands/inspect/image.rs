@@ -4,7 +4,10 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
-use xenolith_disk::reserved::{Area, ReservedError};
+use xenolith_disk::{
+    reserved::{Area, ReservedError},
+    table::TableError,
+};
 use xenolith_layout::{Bytes, Slot, VERITY_BLOCK, disk::Role, names, verity_uuid};
 use xenolith_verity::{NotOurs, Superblock, TreeShape};
 
@@ -260,7 +263,7 @@ pub fn esp_of(disk: &Window, table: &gpt::Table) -> Option<Result<Window, String
 ///
 /// # Errors
 /// When it has no readable partition table; all else is listed among its problems.
-pub fn disk(disk: &Window, look: &Look<'_>) -> Result<Disk, gpt::GptError> {
+pub fn disk(disk: &Window, look: &Look<'_>) -> Result<Disk, TableError> {
     let table = gpt::read(disk)?;
     let mut problems = Vec::new();
     let found = match esp_of(disk, &table) {

@@ -219,7 +219,7 @@ fn what_cannot_be_an_area_is_refused_with_the_reason() {
         ("goes on in a cluster that does not exist", with(entry + 26, &[0, 0])),
         ("has more clusters than its length needs", with(shape.fat.start + 3, &[3, 0xf0])),
         ("goes on in a cluster that does not exist", with(entry + 28, &(250_u32 << 10).to_le_bytes())),
-        ("the sum of its header", {
+        ("the CRC of its header does not match", {
             let mut disk = medium(&image);
             disk[512 + 30] ^= 1;
             disk
