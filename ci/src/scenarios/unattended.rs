@@ -55,7 +55,9 @@ pub fn volume(context: &Context) -> anyhow::Result<Count> {
     let (mut bench, key) = bench(context, "unattended-volume", &target)?;
     let file =
         EspFile { path: "answers.toml".into(), content: EspContent::Bytes(answers(&key, "").into_bytes()) };
-    seed::volume(&bench.folder().join("seed.img"), &[key], vec![file])?;
+    let stick = bench.folder().join("seed.img");
+    fs::remove_file(&stick)?;
+    seed::volume(&stick, &[key], vec![file])?;
     bench.run(installs)?;
     // Started from the medium again, it leaves the machine alone and says why.
     bench.run(|vm| {

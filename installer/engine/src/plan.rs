@@ -130,6 +130,8 @@ pub enum Step {
     MakeEsp {
         /// Which.
         disk: DiskId,
+        /// The file system's serial number: what this installation is known by where the table is an older one's.
+        serial: u32,
     },
     /// The file system for state, with name, network, access and the rest of the answers in it for the first start. On two disks it
     /// lies on an array of both partitions (RAID 1).
@@ -162,7 +164,7 @@ impl Step {
             Self::Clear { disk }
             | Self::ClearSystem { disk }
             | Self::WriteImage { disk }
-            | Self::MakeEsp { disk }
+            | Self::MakeEsp { disk, .. }
             | Self::Activate { disk } => vec![disk],
             Self::MakeState { disks } => disks.iter().collect(),
         }
@@ -325,7 +327,7 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     });
     let ids = |targets: &[Target]| targets.iter().map(|target| target.disk.clone()).collect::<Vec<_>>();
     let gone = all.iter().flat_map(|disk| &disk.content.parts).filter_map(|part| part.guid).collect();
-    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), gone);
+    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), gone, seed);
     Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: made, storage, steps })
 }
 
@@ -334,7 +336,7 @@ fn not_kept(disk: &Disk, why: KeepError) -> PlanError {
 }
 
 /// What is done to the disks that the system goes to, and to those that have storage only.
-fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid>) -> Vec<Step> {
+fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid>, seed: Seed) -> Vec<Step> {
     let mut steps = vec![Step::Confirm];
     let clear = |disk: &DiskId| match keep {
         true => Step::ClearSystem { disk: disk.clone() },
@@ -342,20 +344,28 @@ fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid
     };
     steps.extend(targets.iter().map(clear));
     steps.extend(storage.iter().map(|disk| Step::Clear { disk: disk.clone() }));
-    let esp = |disk: &DiskId| Step::MakeEsp { disk: disk.clone() };
-    for disk in targets {
+    let esp = |number: usize, disk: &DiskId| Step::MakeEsp {
+        disk: disk.clone(),
+        serial: seed.volume_id(&format!("{}-{number}", Role::Esp.label())),
+    };
+    for (number, disk) in targets.iter().enumerate() {
         steps.push(Step::WriteImage { disk: disk.clone() });
         steps.push(Step::VerifyImage { disk: disk.clone() });
         if !keep {
-            steps.push(esp(disk));
+            steps.push(esp(number, disk));
         }
     }
     steps.push(Step::MakeState { disks: targets.to_vec() });
-    let activate = |disk: &DiskId| Step::Activate { disk: disk.clone() };
+    let activate = |(_, disk): (usize, &DiskId)| Step::Activate { disk: disk.clone() };
     // Storage first: a host that boots finds all that it was told of.
-    steps.extend(storage.iter().map(activate));
-    // A table that stays makes the disk boot as soon as it has an ESP.
-    steps.extend(targets.iter().map(if keep { esp } else { activate }));
+    steps.extend(storage.iter().enumerate().map(activate));
+    let targets_last = targets.iter().enumerate();
+    if keep {
+        // A table that stays makes the disk boot as soon as it has an ESP.
+        steps.extend(targets_last.map(|(number, disk)| esp(number, disk)));
+    } else {
+        steps.extend(targets_last.map(activate));
+    }
     steps.push(Step::Register { disks: targets.to_vec(), gone });
     steps
 }

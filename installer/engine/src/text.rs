@@ -56,7 +56,7 @@ impl fmt::Display for Step {
             Self::ClearSystem { disk } => write!(f, "clear {}, all but its storage", disk.path),
             Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
             Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
-            Self::MakeEsp { disk } => write!(f, "write the boot files to {}", disk.path),
+            Self::MakeEsp { disk, .. } => write!(f, "write the boot files to {}", disk.path),
             Self::MakeState { disks } if disks.len() > 1 => {
                 write!(f, "make the state file system, mirrored on {}", names(disks))
             }

@@ -1,13 +1,16 @@
 //! An unattended installation happens once: a machine that starts from its medium again and again is not erased again and again.
 //!
-//! The GUIDs of the new partition table follow from the answers, the image and the machine, and the table is the last thing that is
-//! written. A disk that has the GUID already was therefore installed whole, from these answers.
+//! The GUIDs of the new partition table and the serial number of the ESP follow from the answers, the image and the machine. Of the two
+//! the one that makes the disk boot is the last thing that is written to it: the table, or where that stays, the start of the ESP. A disk
+//! that has both was therefore installed whole, from these answers.
+
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use fs_err as fs;
 use sha2::{Digest as _, Sha256};
 use xenolith_disk::table::Table;
-use xenolith_installer::{Image, Plan};
-use xenolith_layout::Seed;
+use xenolith_installer::{Image, Plan, Step, Target};
+use xenolith_layout::{Seed, TypeGuid, disk::Role};
 use xenolith_machine::Machine;
 
 /// Where GUIDs come from when nobody is there to want it done twice.
@@ -26,13 +29,34 @@ pub fn seed(answers: &[u8], image: &Image, machine: &Machine) -> Seed {
     Seed::new(hash.finalize().into())
 }
 
+/// Where the serial number of a FAT32 file system lies in it, in bytes (FAT: General Overview of On-Disk Format 1.03, `BS_VolID`).
+const FAT32_SERIAL: u64 = 67;
+
 /// Whether every disk of a plan already holds what the plan would make of it.
 pub fn is_done(plan: &Plan) -> bool {
+    let mut esps = plan.steps.iter().filter_map(|step| match step {
+        Step::MakeEsp { disk, serial } => Some((disk, *serial)),
+        _ => None,
+    });
     !plan.targets.is_empty()
-        && plan.targets.iter().all(|target| {
-            let Ok(mut disk) = fs::File::open(&target.disk.path) else { return false };
-            Table::read(&mut disk, target.layout.sector).is_ok_and(|table| table.guid == target.layout.guid)
+        && esps.all(|(disk, serial)| {
+            let target = plan.targets.iter().find(|target| target.disk == *disk);
+            target.is_some_and(|target| holds(target, serial).unwrap_or(false))
         })
+}
+
+/// Whether a disk has the ESP of a target, with this serial number.
+fn holds(target: &Target, serial: u32) -> io::Result<bool> {
+    let mut disk = fs::File::open(&target.disk.path)?;
+    let Ok(table) = Table::read(&mut disk, target.layout.sector) else { return Ok(false) };
+    let planned = target.layout.partition(Role::Esp).expect("every layout has an ESP");
+    let Some(esp) = table.first(TypeGuid::ESP).filter(|found| found.guid == planned.guid) else {
+        return Ok(false);
+    };
+    disk.seek(SeekFrom::Start(esp.place.offset.saturating_add(FAT32_SERIAL)))?;
+    let mut bytes = [0; 4];
+    disk.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes) == serial)
 }
 
 #[cfg(test)]
@@ -80,16 +104,41 @@ mod tests {
             let seed = seed(bytes, &image, &machine);
             let answers = Answers::parse(bytes).unwrap();
             let mut plan = xenolith_installer::plan(&machine, &answers, &image, seed).unwrap();
-            plan.targets[0].disk.path = disk.display().to_string();
+            let path = disk.display().to_string();
+            plan.targets[0].disk.path.clone_from(&path);
+            for step in &mut plan.steps {
+                if let Step::MakeEsp { disk, .. } = step {
+                    disk.path.clone_from(&path);
+                }
+            }
             plan
+        };
+        let serial = |plan: &Plan| {
+            let serials = plan.steps.iter().filter_map(|step| match step {
+                Step::MakeEsp { serial, .. } => Some(*serial),
+                _ => None,
+            });
+            serials.collect::<Vec<_>>()[0]
         };
         let plan = planned(bytes);
         assert!(!is_done(&plan), "there is no disk");
         fs::write(&disk, vec![0; 1 << 20]).unwrap();
         assert!(!is_done(&plan), "an empty one");
-        fs::remove_file(&disk).unwrap();
-        xenolith_disk::disk::write(&disk, &plan.targets[0].layout, &[]).unwrap();
+        let esp = folder.path().join("esp");
+        let made = |serial: u32| {
+            for old in [&disk, &esp] {
+                let _ = fs::remove_file(old);
+            }
+            xenolith_disk::esp::write(&esp, Bytes::mib(64).get(), "ESP", serial, &[]).unwrap();
+            let contents = [(Role::Esp, esp.clone())];
+            xenolith_disk::disk::write(&disk, &plan.targets[0].layout, &contents).unwrap();
+        };
+        made(serial(&plan));
         assert!(is_done(&plan));
-        assert!(!is_done(&planned(&[&bytes[..], b"# 2\n"].concat())), "a comment is enough");
+        let other = planned(&[&bytes[..], b"# 2\n"].concat());
+        assert!(!is_done(&other), "a comment is enough");
+        // As an installation leaves it that keeps the table.
+        made(serial(&other));
+        assert!(!is_done(&plan), "the table alone says nothing");
     }
 }

@@ -42,7 +42,7 @@ impl<D: Devices> Work<'_, D> {
             Step::Clear { disk } => self.clear(disk),
             Step::WriteImage { disk } => self.write_image(disk),
             Step::VerifyImage { disk } => self.verify_image(disk),
-            Step::MakeEsp { disk } => self.make_esp(disk),
+            Step::MakeEsp { disk, serial } => self.make_esp(disk, *serial),
             Step::Activate { disk } => self.activate(disk),
             Step::ClearSystem { disk } => self.clear_system(disk),
             Step::MakeState { disks } => self.make_state(disks),
@@ -134,13 +134,11 @@ impl<D: Devices> Work<'_, D> {
 
     /// The file system is put together in a sparse file; its tables and files all lie at its start. Its first MiB comes last: without
     /// it there is no file system, where the table of an installation before still says that there should be one.
-    fn make_esp(&mut self, id: &DiskId) -> Result<(), StepError> {
+    fn make_esp(&mut self, id: &DiskId, serial: u32) -> Result<(), StepError> {
         let layout = layout(self.plan, id);
         let partition = layout.partition(Role::Esp).expect("every layout has an ESP");
         let made = tempfile::tempdir_in(&self.source.scratch)?;
         let file = made.path().join("esp.img");
-        let [a, b, c, d, ..] = *partition.guid.as_bytes();
-        let serial = u32::from_le_bytes([a, b, c, d]);
         esp::write(&file, layout.length(partition).get(), names::ESP_FS_LABEL, serial, &self.source.esp)?;
         let mut disk = self.devices.open(id)?;
         let (first, length) = (layout.offset(partition), end_of_data(&file)?);
