@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     ops::AddAssign,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -86,8 +87,7 @@ impl Context {
 
     /// A cargo command in the checkout.
     pub fn cargo(&self, args: &[&str]) -> duct::Expression {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        duct::cmd(cargo, args).dir(&self.root).env("CARGO_TERM_COLOR", "never")
+        duct::cmd(cargo(), args).dir(&self.root).env("CARGO_TERM_COLOR", "never")
     }
 
     /// Where cargo puts what it compiles.
@@ -95,17 +95,22 @@ impl Context {
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
     }
 
-    /// The builder, as a user calls it. Cargo compiles much of it anew for this one package, since features differ from those
-    /// of the whole workspace; so the one that was compiled with the tests is taken if it is there.
+    /// The builder, as a user calls it.
     pub fn xenolith(&self, args: &[&str]) -> duct::Expression {
+        let words = self.xenolith_words(args);
+        let (program, args) = words.split_first().expect("the first word is the program");
+        duct::cmd(program, args).dir(&self.root).env("CARGO_TERM_COLOR", "never")
+    }
+
+    /// The same, for whoever starts it later, in [`Context::root`]. Cargo compiles much of it anew for this one package, since features
+    /// differ from those of the whole workspace; so the one that was compiled with the tests is taken if it is there.
+    pub fn xenolith_words(&self, args: &[&str]) -> Vec<OsString> {
+        let args = args.iter().map(OsString::from);
         if let Some(program) = self.compiled.get() {
-            return duct::cmd(program, args).dir(&self.root);
+            return [program.into()].into_iter().chain(args).collect();
         }
-        let all: Vec<&str> = ["run", "--quiet", "--locked", "--package", "xenolith", "--"]
-            .into_iter()
-            .chain(args.iter().copied())
-            .collect();
-        self.cargo(&all)
+        let run = ["run", "--quiet", "--locked", "--package", "xenolith", "--"].map(OsString::from);
+        [cargo()].into_iter().chain(run).chain(args).collect()
     }
 
     /// The outputs of the steps, brought up to date once.
@@ -143,4 +148,8 @@ impl Artefacts {
         let output = &self.0[step];
         if name.is_empty() { output.clone() } else { output.join(name) }
     }
+}
+
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

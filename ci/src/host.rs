@@ -110,10 +110,10 @@ impl<'a> Bench<'a> {
         if let Err(error) = vm.screenshot() {
             eprintln!("no screenshot: {error}");
         }
-        for name in ["serial.log", "screen.png", "qemu.log"] {
-            let from = self.folder.path().join(name);
-            if from.exists() {
-                fs::copy(from, kept.join(name))?;
+        for entry in fs::read_dir(self.folder.path())? {
+            let from = entry?.path();
+            if from.extension().is_some_and(|end| end == "log" || end == "png") {
+                fs::copy(&from, kept.join(from.file_name().expect("an entry has a name")))?;
             }
         }
         Ok(kept)

@@ -5,6 +5,7 @@ mod context;
 mod host;
 mod image_file;
 mod scenarios;
+mod wire;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
@@ -58,6 +59,9 @@ struct Check {
 fn main() -> ExitCode {
     // Before any thread exists: this process may have been started to become a sandbox.
     if let Some(code) = xenolith_sandbox::enter_if_asked() {
+        return code;
+    }
+    if let Some(code) = wire::enter_if_asked() {
         return code;
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().init();

@@ -11,6 +11,8 @@ pub enum Tool {
     Configure,
     /// Writes `modules.dep` for a kernel's modules.
     Depmod,
+    /// Gives addresses away on a test network.
+    Dnsmasq,
     /// Unpacks a Debian source package with the distribution's patches.
     DpkgSource,
     /// Makes folders, for a recipe whose `make` wants them to be there.
@@ -76,6 +78,7 @@ impl Tool {
             Self::Cargo => "cargo",
             Self::Configure => "./configure",
             Self::Depmod => "depmod",
+            Self::Dnsmasq => "dnsmasq",
             Self::DpkgSource => "dpkg-source",
             Self::Mkdir => "mkdir",
             Self::MkfsErofs => "mkfs.erofs",

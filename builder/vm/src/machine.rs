@@ -8,6 +8,10 @@ use crate::{Accelerator, Firmware};
 
 /// Where sockets, logs and firmware variables of a machine live inside its sandbox.
 pub(crate) const RUN: &str = "/vm";
+/// In a machine's run folder, the sockets of its network card and of the wire that the card is on, if it is on one.
+pub const CARD_SOCKET: &str = "card.sock";
+/// As [`CARD_SOCKET`].
+pub const WIRE_SOCKET: &str = "wire.sock";
 
 /// Something to boot from or to read.
 #[derive(Clone, Debug)]
@@ -64,6 +68,9 @@ pub struct Machine {
     pub ssh_port: Option<u16>,
     /// What the network's DHCP server names as boot file.
     pub boot_url: Option<String>,
+    /// Whether the network card, from which the machine starts after its media, is on a wire of somebody else ([`WIRE_SOCKET`]) instead
+    /// of on QEMU's own network.
+    pub wire: bool,
     /// An OEM string in the firmware's tables (SMBIOS type 11).
     pub oem_string: Option<String>,
     /// Where the serial line goes.
@@ -87,6 +94,7 @@ impl Machine {
             cpus: 2,
             ssh_port: None,
             boot_url: None,
+            wire: false,
             oem_string: None,
             serial: Serial::Events,
             display: Display::Hidden,
@@ -161,6 +169,13 @@ impl Machine {
     }
 
     fn network_args(&self) -> Vec<String> {
+        if self.wire {
+            let network = format!(
+                "dgram,id=net0,local.type=unix,local.path={RUN}/{CARD_SOCKET},remote.type=unix,remote.path={RUN}/{WIRE_SOCKET}"
+            );
+            let card = format!("virtio-net-pci,netdev=net0,romfile=,bootindex={}", self.media.len() + 1);
+            return vec!["-netdev".into(), network, "-device".into(), card];
+        }
         let mut network = "user,id=net0".to_owned();
         match self.ssh_port {
             Some(port) => network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:22")),
@@ -227,5 +242,16 @@ mod tests {
         let line = joined(&machine);
         assert!(line.contains("smm=on"));
         assert!(line.contains("secure,value=on"));
+    }
+
+    #[test]
+    fn on_a_wire_there_is_no_network_of_qemu() {
+        let disk = Medium::Disk { path: "/d".into(), throw_away: false };
+        let mut machine = Machine::new(Path::new("/t"), Path::new("/r"), vec![disk]);
+        machine.ssh_port = Some(2222);
+        machine.wire = true;
+        let args = joined(&machine);
+        assert!(!args.contains("user,") && args.contains("remote.path=/vm/wire.sock"), "{args}");
+        assert!(args.contains("netdev=net0,romfile=,bootindex=2"), "{args}");
     }
 }

@@ -59,6 +59,11 @@ pub const CHECKS: &[Check] = &[
         unattended::url,
     ),
     rare(
+        "unattended-dhcp",
+        "firmware starts by PXE beside a DHCP server, and DHCP leads to answers",
+        unattended::dhcp,
+    ),
+    rare(
         "iso-customized",
         "answers and a seed put into the ISO: it lets us in and installs, as a CD and as a USB stick",
         customized::customized,

@@ -1,8 +1,10 @@
 //! Installations that nobody touches: answers on a stick, and answers from a server that the firmware names.
 
 use std::{
+    ffi::OsString,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    path::Path,
     sync::mpsc::{Receiver, channel},
 };
 
@@ -17,6 +19,7 @@ use super::install::empty_disk;
 use crate::{
     context::{Context, Count},
     host::{ACTION, BOOT, Bench, power_off, ready, status},
+    wire::Wire,
 };
 
 /// What the console says at the end, from `xenolith-install`.
@@ -101,6 +104,33 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
     let machine = bench.machine();
     machine.oem_string = None;
     machine.media = vec![target];
+    bench.run(is_installed)
+}
+
+/// A machine with nothing but an empty disk, on a wire with a DHCP server that gives addresses and no more. Its firmware starts by PXE
+/// what the proxy of `xenolith serve` names, and the proxy's option 224 leads to the answers.
+pub fn dhcp(context: &Context) -> anyhow::Result<Count> {
+    let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
+    let target = empty_disk(folder.path())?;
+    let (mut bench, key) = bench(context, "unattended-dhcp", &target)?;
+    let rack = folder.path().join("rack");
+    fs::create_dir(&rack)?;
+    fs::write(rack.join(format!("{}.toml", MAC.replace(':', "-"))), answers(&key, ""))?;
+    let set = context.artefacts()?.file("netboot", "");
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("a folder's name is no text");
+    let words = context.xenolith_words(&["--json", "serve", &text(&set)?, "--answers", &text(&rack)?]);
+    let words: Result<Vec<String>, _> = words.into_iter().map(OsString::into_string).collect();
+    let words = words.ok().context("a program's name is no text")?;
+    let run = bench.folder().to_path_buf();
+    let machine = bench.machine();
+    let wire = Wire::lay(&run, &machine.tools, &context.root, words)?;
+    machine.wire = true;
+    machine.media = vec![target];
+    // Boot file and root image are in RAM.
+    machine.memory = 4096;
+    bench.run(installs)?;
+    drop(wire);
+    bench.machine().wire = false;
     bench.run(is_installed)
 }
 
