@@ -218,6 +218,30 @@ fn what_was_done_is_not_done_again_and_what_failed_is() {
 }
 
 #[test]
+fn the_password_for_a_pool_waits_until_the_host_has_joined_and_goes_then() {
+    let host = Host::new();
+    let secret = host.paths.state.join("secrets/pool-password");
+    fs::create_dir_all(secret.parent().unwrap()).unwrap();
+    fs::write(&secret, "hunter2").unwrap();
+    let settings = settings("pool-with-password.toml");
+    let (whole, told) = boot(&host, &settings, &mut Cut::never());
+    assert!(whole && secret.exists(), "it is needed at the next boot");
+    let journal = fs::read_to_string(host.paths.state.join("firstboot.json")).unwrap();
+    assert!(told.iter().any(|line| line.starts_with("pool-join: not available")), "{told:?}");
+    assert!(!journal.contains("hunter2") && !told.join("").contains("hunter2"));
+    // As a version with a toolstack would leave it.
+    let joined = journal.replace("not-available", "done");
+    assert_ne!(joined, journal);
+    fs::write(host.paths.state.join("firstboot.json"), joined).unwrap();
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert!(!secret.exists());
+    // Nor does it stay where no settings ask for it.
+    fs::write(&secret, "hunter2").unwrap();
+    assert!(boot(&host, &self::settings("name-only.toml"), &mut Cut::never()).0);
+    assert!(!secret.exists());
+}
+
+#[test]
 fn one_failure_stops_no_other_task_and_is_named() {
     let host = Host::new();
     // In the way of the folder for keys.

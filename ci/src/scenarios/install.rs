@@ -126,21 +126,22 @@ pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
 
 /// A key of the screens, and what the terminal shows when it has been understood.
 const STROKES: &[(&str, &str)] = &[
-    ("\r", "Welcome (1 of 8)"),
-    ("\r", "Disk (2 of 8)"),
-    ("\r", "Storage for guests (3 of 8)"),
-    ("\r", "Management network (4 of 8)"),
-    ("\r", "Name and clock (5 of 8)"),
-    ("\r", "Access (6 of 8)"),
+    ("\r", "Welcome (1 of 9)"),
+    ("\r", "Disk (2 of 9)"),
+    ("\r", "Storage for guests (3 of 9)"),
+    ("\r", "Management network (4 of 9)"),
+    ("\r", "Name and clock (5 of 9)"),
+    ("\r", "Access (6 of 9)"),
     (PASSWORD, "[*************_"),
     ("\r", "> The same again"),
     (PASSWORD, "[*************_"),
     ("\r", "> SSH key"),
     ("\r", "[> Next <]"),
+    ("\r", "Pool (7 of 9)"),
     ("\r", "[> Back <]"),
     // Right.
     ("\x1b[C", "[> Install <]"),
-    ("\r", "Installation (8 of 8)"),
+    ("\r", "Installation (9 of 9)"),
 ];
 const PASSWORD: &str = "correct horse";
 

@@ -16,6 +16,12 @@ impl Answers {
         let access = &self.access;
         let some = access.root_password_hash.is_some() || !access.ssh_keys.is_empty();
         problems.unless(some, "access", "nobody could come in: give root_password_hash, ssh_keys or both");
+        let no_password = self.pool.as_ref().is_none_or(|pool| pool.password_in.is_none());
+        problems.unless(
+            no_password,
+            "pool.password_in",
+            "is for the settings that an installation writes: answers hold no password",
+        );
         report(&self.finish, &mut problems);
         problems.0
     }

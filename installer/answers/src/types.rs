@@ -2,10 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xenolith_settings::{Access, Host, Network};
+use xenolith_settings::{Access, Fingerprint, Host, Network, Pool};
 
 use crate::disk_rule::DiskRule;
-use crate::fingerprint::Fingerprint;
 use crate::size::Size;
 
 /// Everything that an installation is told.
@@ -26,6 +25,9 @@ pub struct Answers {
     pub host: Host,
     /// Who may come in.
     pub access: Access,
+    /// The pool that the host joins. Left out: it stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     /// What happens at the end.
     #[serde(default)]
     pub finish: Finish,

@@ -3,6 +3,7 @@
 mod medium;
 mod netboot;
 mod once;
+mod records;
 mod report;
 mod screens;
 mod session;
@@ -22,7 +23,7 @@ use xenolith_installer::{Event, Plan};
 use xenolith_source::{Asked, LogTail};
 
 use report::Course;
-use session::{Coded as _, Failed, Session};
+use session::{Coded as _, Failed, Secrets, Session};
 use source::{Believed, Booted, Given};
 
 /// Install the running medium on a disk
@@ -180,7 +181,8 @@ fn carry_out(
         return Ok(End::NotConfirmed);
     }
     let mut shown = Shown { json: args.json, plan: &plan, tenth: 0, log: &mut course.log };
-    session.install(answers, &plan, &mut |event| shown.event(&event))?;
+    // Nobody is asked for a secret here, and answers hold none.
+    session.install(answers, &plan, &Secrets::default(), &mut |event| shown.event(&event))?;
     Ok(End::Done(answers.finish.then))
 }
 

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     io::{self, Read as _},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
@@ -17,10 +18,11 @@ use xenolith_firstboot::{Facts, System as _, TIME_ZONES, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
 use xenolith_layout::{
     Seed,
-    names::{INSTALL_FAILED, STATE_SETTINGS},
+    names::{INSTALL_FAILED, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
 };
 use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
+use xenolith_settings::SecretPlace;
 
 use crate::{medium::Medium, settings};
 
@@ -41,6 +43,32 @@ pub trait Coded<T> {
 impl<T, E: Into<anyhow::Error>> Coded<T> for Result<T, E> {
     fn code(self, code: u8) -> Result<T, Failed> {
         self.map_err(|error| Failed(code, error.into()))
+    }
+}
+
+/// What the installed host needs to know and answers must not hold. It has no `Debug`, and goes into the host's state alone.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The password of whoever vouches for the host at a pool.
+    pub pool_password: Option<String>,
+}
+
+impl Secrets {
+    /// Makes the folder of secrets in `state` anew.
+    fn write(&self, state: &Path) -> io::Result<()> {
+        remove(&state.join(STATE_SECRETS))?;
+        let Some(password) = &self.pool_password else { return Ok(()) };
+        let folder = state.join(STATE_SECRETS);
+        fs::create_dir(&folder)?;
+        fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        ThisHost.write(&state.join(STATE_POOL_PASSWORD), 0o600, password)
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -104,14 +132,20 @@ impl Session {
     /// # Errors
     /// What would not be carried out, and why.
     pub fn settings(&self, answers: &Answers, plan: Option<&Plan>) -> Result<String, Vec<String>> {
-        settings::settings(answers, plan, &self.facts)
+        settings::settings(answers, plan, &self.facts, None)
     }
 
     /// Carries a plan out that was confirmed; goes on where it was if it is the same as before.
     ///
     /// # Errors
     /// Code 7 with the step that failed; 4 if the medium cannot be read, or another installation is under way.
-    pub fn install(&self, answers: &Answers, plan: &Plan, tell: &mut dyn FnMut(Event)) -> Result<(), Failed> {
+    pub fn install(
+        &self,
+        answers: &Answers,
+        plan: &Plan,
+        secrets: &Secrets,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), Failed> {
         let run = Path::new(RUN);
         let lock =
             fs::OpenOptions::new().write(true).create(true).truncate(false).open(run.join("lock")).code(7)?;
@@ -127,22 +161,31 @@ impl Session {
         let _ = fs::remove_file(INSTALL_FAILED);
         let state = run.join("state");
         fs::create_dir_all(&state).code(7)?;
-        let settings = self
-            .settings(answers, Some(plan))
+        let password = secrets.pool_password.as_ref().map(|_| SecretPlace::State);
+        let settings = settings::settings(answers, Some(plan), &self.facts, password)
             .map_err(|refused| Failed(3, anyhow::anyhow!(refused.join("\n"))))?;
         // With its mode: it may hold the hash of a password.
         ThisHost.write(&state.join(STATE_SETTINGS), 0o600, &settings).code(7)?;
+        secrets.write(&state).code(7)?;
         let source = Source {
             root: self.medium.root.clone(),
             verity: self.medium.verity.clone(),
             esp: self.medium.esp().code(4)?,
-            state,
+            state: state.clone(),
             scratch: run.to_owned(),
         };
         let hash = plan.hash();
         // Other answers make another plan, which begins at its beginning.
         let mut journal = Journal::open(&run.join(format!("journal-{hash}")), &hash).code(7)?;
-        execute(plan, &hash, &source, &FileDevices, &mut journal, tell).code(7)
+        let ended = execute(plan, &hash, &source, &FileDevices, &mut journal, tell).code(7);
+        // Another try writes it again.
+        remove(&state.join(STATE_SECRETS)).code(7)?;
+        ended
+    }
+
+    /// Where [`Session::keep`] keeps answers.
+    pub fn kept() -> PathBuf {
+        Path::new(RUN).join("answers.toml")
     }
 
     /// Keeps answers as a file for other machines, and says where.
@@ -150,7 +193,7 @@ impl Session {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, answers: &Answers) -> anyhow::Result<String> {
-        let path = Path::new(RUN).join("answers.toml");
+        let path = Self::kept();
         let text = toml::to_string_pretty(answers).context("the answers cannot be written as TOML")?;
         ThisHost.write(&path, 0o600, &text)?;
         Ok(path.display().to_string())
@@ -190,6 +233,30 @@ fn collect(folder: &Path, above: &str, depth: usize, zones: &mut BTreeSet<String
             collect(&entry.path(), &path, depth + 1, zones);
         } else {
             zones.insert(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_secret_lies_where_only_root_looks_and_is_gone_when_there_is_none() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join(STATE_POOL_PASSWORD);
+        for password in ["hunter2", "other"] {
+            Secrets { pool_password: Some(password.to_owned()) }.write(state.path()).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), password);
+            assert_eq!((mode(&state.path().join(STATE_SECRETS)), mode(&file)), (0o700, 0o600));
+        }
+        for _ in 0..2 {
+            Secrets::default().write(state.path()).unwrap();
+            assert!(!state.path().join(STATE_SECRETS).exists());
         }
     }
 }

@@ -12,6 +12,7 @@ use xenolith_settings::Problem;
 use crate::form::Form;
 use crate::page::{Button, Field, Item, Page, items};
 use crate::progress::Progress;
+use crate::records::{Records, Volume};
 
 /// The longest text that a field takes; an RSA key of 16384 bits fits.
 const LONGEST: usize = 4096;
@@ -61,6 +62,12 @@ pub enum Effect {
     Keyboard(String),
     /// Leave the screens for a shell, and come back.
     Shell,
+    /// Look for volumes that records can be saved on; [`App::volumes`] tells which there are.
+    LookForVolumes,
+    /// Save records on this device; [`App::saved`] tells how that ended.
+    SaveTo(String),
+    /// Send logs to this server: a URL and why it is believed. [`App::saved`] tells how that ended.
+    SendTo(String),
     /// Start the machine anew.
     Restart,
     /// Switch the machine off.
@@ -81,6 +88,7 @@ pub struct App {
     pub(crate) problems: Vec<Problem>,
     pub(crate) plan: Option<Plan>,
     pub(crate) progress: Progress,
+    pub(crate) records: Records,
     pub(crate) help: bool,
     pub(crate) keyboards: Vec<Keyboard>,
     pub(crate) keyboard_note: Option<String>,
@@ -113,6 +121,7 @@ impl App {
             problems: Vec::new(),
             plan: None,
             progress: Progress::default(),
+            records: Records::default(),
             help: false,
             keyboards: Vec::new(),
             keyboard_note: None,
@@ -181,16 +190,23 @@ impl App {
             },
             Key::Enter => match focused {
                 Some(Item::Button(button)) => return self.press(*button),
+                Some(Item::Option { index, .. }) if self.records.is_open() => {
+                    return self.records.save(*index);
+                }
                 Some(Item::Option { index, .. }) => self.choose(*index, focusable.len()),
                 Some(Item::Choice { .. } | Item::Input { .. }) => self.focus += 1,
                 _ => {}
             },
             Key::Char(character) => match focused {
                 Some(Item::Input { field, .. }) => self.type_into(*field, character),
-                Some(Item::Option { index, .. }) if character == ' ' => self.mark(*index),
+                Some(Item::Option { index, .. }) if character == ' ' && !self.records.is_open() => {
+                    self.mark(*index)
+                }
                 Some(Item::Choice { field, .. }) if character == ' ' => return self.turn(*field, true),
                 _ if character == '?' => self.help = true,
-                _ if character == 'l' && self.page == Page::Progress => self.progress.toggle_log(),
+                _ if character == 'l' && self.page == Page::Progress && !self.records.is_open() => {
+                    self.progress.toggle_log();
+                }
                 _ => {}
             },
             Key::Erase => {
@@ -220,6 +236,7 @@ impl App {
     /// It has ended.
     pub fn done(&mut self) {
         self.progress.done();
+        self.records.close();
         self.focus = 0;
     }
 
@@ -227,6 +244,27 @@ impl App {
     pub fn failed(&mut self, why: &str) {
         self.progress.failed(why);
         self.focus = 0;
+    }
+
+    /// What happened so far, a line each; for records.
+    pub fn log(&self) -> &[String] {
+        self.progress.lines()
+    }
+
+    /// The password for the pool that the host joins, which is no part of the answers.
+    pub fn pool_password(&self) -> Option<&str> {
+        self.form.pool_password()
+    }
+
+    /// These volumes can take records.
+    pub fn volumes(&mut self, volumes: Vec<Volume>) {
+        self.records.found(volumes);
+        self.focus = 0;
+    }
+
+    /// Records were saved or sent, or were not, in words.
+    pub fn saved(&mut self, how: Result<String, String>) {
+        self.records.ended(how);
     }
 
     /// It did not begin, since something would not be carried out.
@@ -293,7 +331,11 @@ impl App {
     /// Space marks a disk or takes its mark away. The third that would mirror two others takes the place of the second.
     fn mark(&mut self, index: usize) {
         let on_disks = self.page == Page::Disk;
-        let marked = if on_disks { &mut self.form.disks } else { &mut self.form.storage_disks };
+        let marked = match self.page {
+            Page::Disk => &mut self.form.disks,
+            Page::Network => &mut self.form.bond,
+            _ => &mut self.form.storage_disks,
+        };
         match marked.iter().position(|marked| *marked == index) {
             Some(place) => drop(marked.remove(place)),
             None => {
@@ -313,6 +355,13 @@ impl App {
             Button::Install => return Effect::Install,
             Button::Retry => return Effect::Retry,
             Button::Shell => return Effect::Shell,
+            Button::SaveLogs | Button::SaveAnswers => {
+                self.focus = 0;
+                return self.records.open();
+            }
+            Button::LookAgain => return self.records.look_again(),
+            Button::Send => return self.records.send(&self.form.records_url),
+            Button::Close => return self.back(),
             Button::Restart => return Effect::Restart,
             Button::PowerOff => return Effect::PowerOff,
         }
@@ -322,6 +371,10 @@ impl App {
     fn back(&mut self) -> Effect {
         match self.page {
             Page::Welcome => return Effect::Leave,
+            Page::Progress if self.records.is_open() => {
+                self.records.close();
+                self.focus = 0;
+            }
             // What has begun is not taken back.
             Page::Progress => {}
             page => self.go(page.before()),
@@ -384,9 +437,9 @@ impl App {
         let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
         let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
         let chosen = page == Page::Disk && !self.form.disks.is_empty();
-        if let Some(next) = next
-            .filter(|_| chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host))
-        {
+        if let Some(next) = next.filter(|_| {
+            chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host | Page::Pool)
+        }) {
             self.focus = next;
         }
     }

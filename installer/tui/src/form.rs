@@ -7,7 +7,8 @@ use xenolith_installer::Product;
 use xenolith_layout::Bytes;
 use xenolith_machine::{Disk, Machine};
 use xenolith_settings::{
-    Access, Addressing, Host, Network, Problem, Problems, StaticV4, StaticV6, V4, V6, VERSION,
+    Access, Addressing, Bond, BondMode, Host, Implied, Network, Pool, Problem, Problems, StaticV4, StaticV6,
+    V4, V6, VERSION,
 };
 
 /// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
@@ -27,8 +28,12 @@ pub struct Form {
     pub storage_disks: Vec<usize>,
     /// The console's keyboard; empty for the one that every host has.
     pub keyboard: String,
-    /// The management interface: 0 for every one, else its place in the machine's list and one.
+    /// The management interface: 0 for every one, else its place in the machine's list and one; behind all of them a bond.
     pub interface: usize,
+    /// The bond's members, by their places in the machine's list.
+    pub bond: Vec<usize>,
+    /// How they share the work: one of [`BOND_MODES`].
+    pub bond_mode: usize,
     /// The VLAN.
     pub vlan: String,
     /// How IPv4 addresses come: one of [`V4_WAYS`].
@@ -57,12 +62,33 @@ pub struct Form {
     pub password_again: String,
     /// A public key for SSH.
     pub ssh_key: String,
+    /// One of [`POOL_WAYS`].
+    pub pool: usize,
+    /// A host of the pool.
+    pub pool_address: String,
+    /// Who vouches for this host there.
+    pub pool_user: String,
+    /// That user's password. It is no part of the answers.
+    pub pool_password: String,
+    /// The SHA-256 of that host's certificate.
+    pub pool_fingerprint: String,
+    /// Where logs are sent to.
+    pub records_url: String,
 }
 
 /// Ways to an IPv4 address.
 pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.
 pub const V6_WAYS: [&str; 4] = ["none", "from router advertisements", "from DHCP", "fixed"];
+/// Whether the host joins a pool.
+pub const POOL_WAYS: [&str; 2] = ["stands alone", "joins a pool"];
+/// Which of them takes an address and the rest.
+pub const POOL_JOINS: usize = 1;
+/// How bonded interfaces can share the work.
+pub const BOND_MODES: [(BondMode, &str); 2] = [
+    (BondMode::Lacp, "LACP (802.3ad), which the switch has to agree to"),
+    (BondMode::ActiveBackup, "active-backup: one works, the others wait"),
+];
 /// Which of them takes an address.
 pub const V4_FIXED: usize = 1;
 /// Likewise.
@@ -113,6 +139,11 @@ impl Form {
             StorageKind::None | StorageKind::Keep => Vec::new(),
         };
         let interface = self.interface.checked_sub(1).and_then(|index| machine.nics.get(index));
+        let mac = |index: &usize| machine.nics.get(*index).map(|nic| nic.mac.clone());
+        let bond = self.is_bond(machine).then(|| Bond {
+            members: self.bond.iter().filter_map(mac).collect(),
+            mode: BOND_MODES[self.bond_mode].0,
+        });
         Answers {
             version: VERSION,
             // Whoever confirms the summary has seen what is lost.
@@ -120,7 +151,7 @@ impl Form {
             storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),
-                bond: None,
+                bond,
                 vlan: self.vlan(add),
                 ipv4: self.ipv4(add),
                 ipv6: self.ipv6(add),
@@ -136,6 +167,7 @@ impl Form {
                 root_password_hash: None,
                 ssh_keys: filled(&self.ssh_key).into_iter().collect(),
             },
+            pool: self.pool(add),
             finish: Finish { then: Ending::Stay, ..Finish::default() },
         }
     }
@@ -153,8 +185,36 @@ impl Form {
         problems.unless(self.password == self.password_again, "password_again", "is another one");
         let nobody = self.password.is_empty() && self.ssh_key.trim().is_empty();
         problems.unless(!nobody, "password", "nobody could come in: give a password, a key for SSH or both");
+        let network = &answers.network;
+        let named = network.interface.is_some() || network.bond.is_some();
+        problems.unless(
+            named || network.implied(&machine.nics) != Implied::Unclear,
+            "network.interface",
+            "choose one: a VLAN or a fixed address belongs to one of them",
+        );
         answers.settings().check(&mut problems);
         if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) }
+    }
+
+    /// Whether several interfaces work as one.
+    pub fn is_bond(&self, machine: &Machine) -> bool {
+        self.interface > machine.nics.len()
+    }
+
+    /// The password for the pool, if one was given for one.
+    pub fn pool_password(&self) -> Option<&str> {
+        let given = self.pool == POOL_JOINS && !self.pool_password.is_empty();
+        given.then_some(self.pool_password.as_str())
+    }
+
+    fn pool(&self, add: &mut dyn FnMut(&str, String)) -> Option<Pool> {
+        let wrong = "is no SHA-256 of a certificate: 64 hexadecimal digits, with or without colons";
+        (self.pool == POOL_JOINS).then(|| Pool {
+            join: self.pool_address.trim().to_owned(),
+            user: filled(&self.pool_user).filter(|user| user != Pool::USER),
+            fingerprint: parsed(&self.pool_fingerprint, "pool.fingerprint", wrong, add),
+            password_in: None,
+        })
     }
 
     /// Out of range is said by the rules for answers.

@@ -4,7 +4,8 @@ use xenolith_machine::{Machine, judge};
 
 use crate::app::App;
 use crate::disks;
-use crate::form::{Form, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
+use crate::form::{BOND_MODES, Form, POOL_WAYS, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
+use crate::{network, pool};
 
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub enum Page {
     Host,
     /// Who may come in.
     Access,
+    /// The pool that it joins, if any.
+    Pool,
     /// What will be lost.
     Summary,
     /// What is being done, and how it ended.
@@ -29,13 +32,14 @@ pub enum Page {
 
 impl Page {
     /// All, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Welcome,
         Self::Disk,
         Self::Storage,
         Self::Network,
         Self::Host,
         Self::Access,
+        Self::Pool,
         Self::Summary,
         Self::Progress,
     ];
@@ -49,6 +53,7 @@ impl Page {
             Self::Network => "Management network",
             Self::Host => "Name and clock",
             Self::Access => "Access",
+            Self::Pool => "Pool",
             Self::Summary => "Summary",
             Self::Progress => "Installation",
         }
@@ -74,7 +79,8 @@ impl Page {
             Self::Network => {
                 "The management network is how you reach this host. Leave it as it is if a DHCP server gives out addresses: then every \
                  interface asks for one. A fixed address is written with the length of its prefix: 192.0.2.10/24. Without a VLAN, \
-                 management is untagged."
+                 management is untagged. Several interfaces can work as one, by LACP or active-backup; balance-slb, which XCP-ng \
+                 has, needs a network service that is not there yet."
             }
             Self::Host => {
                 "All of this may stay empty. In the name, {serial}, {uuid} and {mac} stand for this machine's own. Several servers are \
@@ -84,12 +90,17 @@ impl Page {
                 "The password is root's, for the console of this host: SSH takes keys only, never a password, and is off without a key. \
                  A key is the one line of a file such as id_ed25519.pub."
             }
+            Self::Pool => {
+                "A host that stands alone is its own pool. To join one, name any host of it and whoever may add hosts there. Without a \
+                 fingerprint its certificate is shown, and asked about, when the host joins; without a password that is asked for then. \
+                 This version has no toolstack: until there is one, joining waits."
+            }
             Self::Summary => {
                 "From Install on, what is on the disks that are named here is lost. Back changes anything before."
             }
             Self::Progress => {
                 "The disk does not boot before the last step is done, so an installation that is cut short leaves nothing half-made. \
-                 L shows the log."
+                 L shows the log. At the end, log and answers can be saved on a stick; logs can be sent to a server as well."
             }
         }
     }
@@ -110,6 +121,7 @@ impl Page {
             Self::Network => at.starts_with("network"),
             Self::Host => at.starts_with("host."),
             Self::Access => at.starts_with("access") || at.starts_with("password"),
+            Self::Pool => at.starts_with("pool"),
             Self::Welcome | Self::Summary | Self::Progress => false,
         }
     }
@@ -121,6 +133,7 @@ pub(crate) enum Field {
     StorageKind,
     Keyboard,
     Interface,
+    BondMode,
     Vlan,
     V4,
     V4Address,
@@ -135,6 +148,12 @@ pub(crate) enum Field {
     Password,
     PasswordAgain,
     SshKey,
+    Pool,
+    PoolAddress,
+    PoolUser,
+    PoolPassword,
+    PoolFingerprint,
+    RecordsUrl,
 }
 
 impl Field {
@@ -144,6 +163,7 @@ impl Field {
             Self::StorageKind => "storage",
             Self::Keyboard => "host.keyboard",
             Self::Interface => "network.interface",
+            Self::BondMode => "network.bond.mode",
             Self::Vlan => "network.vlan",
             Self::V4 => "network",
             Self::V4Address => "network.ipv4.address",
@@ -158,6 +178,12 @@ impl Field {
             Self::Password => "password",
             Self::PasswordAgain => "password_again",
             Self::SshKey => "access.ssh_keys[0]",
+            Self::Pool => "pool",
+            Self::PoolAddress => "pool.join",
+            Self::PoolUser => "pool.user",
+            Self::PoolPassword => "pool.password",
+            Self::PoolFingerprint => "pool.fingerprint",
+            Self::RecordsUrl => "records",
         }
     }
 
@@ -176,14 +202,36 @@ impl Field {
             Self::Password => &mut form.password,
             Self::PasswordAgain => &mut form.password_again,
             Self::SshKey => &mut form.ssh_key,
-            Self::Keyboard | Self::StorageKind | Self::Interface | Self::V4 | Self::V6 => return None,
+            Self::PoolAddress => &mut form.pool_address,
+            Self::PoolUser => &mut form.pool_user,
+            Self::PoolPassword => &mut form.pool_password,
+            Self::PoolFingerprint => &mut form.pool_fingerprint,
+            Self::RecordsUrl => &mut form.records_url,
+            Self::Keyboard
+            | Self::StorageKind
+            | Self::Interface
+            | Self::BondMode
+            | Self::V4
+            | Self::V6
+            | Self::Pool => return None,
         })
+    }
+
+    /// Whether what is typed into it must not be seen.
+    const fn is_secret(self) -> bool {
+        matches!(self, Self::Password | Self::PasswordAgain | Self::PoolPassword)
     }
 
     /// What is chosen in it and out of how many, if it is a choice that the arrows to the sides change.
     pub(crate) fn choice<'a>(self, form: &'a mut Form, machine: &Machine) -> Option<(&'a mut usize, usize)> {
         Some(match self {
-            Self::Interface => (&mut form.interface, machine.nics.len() + 1),
+            // Two or more can be bonded besides.
+            Self::Interface => {
+                let nics = machine.nics.len();
+                (&mut form.interface, nics + 1 + usize::from(nics > 1))
+            }
+            Self::BondMode => (&mut form.bond_mode, BOND_MODES.len()),
+            Self::Pool => (&mut form.pool, POOL_WAYS.len()),
             Self::V4 => (&mut form.v4, V4_WAYS.len()),
             Self::V6 => (&mut form.v6, V6_WAYS.len()),
             _ => return None,
@@ -199,6 +247,16 @@ pub(crate) enum Button {
     Install,
     Retry,
     Shell,
+    /// Opens the part of the page where records are saved.
+    SaveLogs,
+    /// Likewise, after a success.
+    SaveAnswers,
+    /// Looks for sticks again.
+    LookAgain,
+    /// Sends logs to a server.
+    Send,
+    /// Ends saving.
+    Close,
     Restart,
     PowerOff,
 }
@@ -211,6 +269,11 @@ impl Button {
             Self::Install => "Install",
             Self::Retry => "Try this step again",
             Self::Shell => "Shell",
+            Self::SaveLogs => "Save logs",
+            Self::SaveAnswers => "Save answers",
+            Self::LookAgain => "Look again",
+            Self::Send => "Send",
+            Self::Close => "Back",
             Self::Restart => "Restart",
             Self::PowerOff => "Power off",
         }
@@ -246,7 +309,7 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
         Page::Welcome => welcome(app),
         Page::Disk => disks::targets(app),
         Page::Storage => disks::storage(app),
-        Page::Network => network(app),
+        Page::Network => network::items(app),
         Page::Host => vec![
             text(app, Field::Name, "Host name"),
             text(app, Field::NameServers, "Name servers"),
@@ -258,7 +321,9 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
             text(app, Field::PasswordAgain, "The same again"),
             text(app, Field::SshKey, "SSH key"),
         ],
+        Page::Pool => pool::items(app),
         Page::Summary => summary(app),
+        Page::Progress if app.records.is_open() => return app.records.items(&app.form.records_url),
         Page::Progress => return app.progress.items(),
     };
     items = with_problems(app, items);
@@ -271,18 +336,23 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
     items
 }
 
-/// Each problem below its field, those without one at the end.
+/// Each problem below its field, or below the last of several that are marked; those without one at the end.
 fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
     let mut left: Vec<_> = app.problems.iter().collect();
     let mut all = Vec::new();
-    for item in items {
-        let field = match &item {
-            Item::Choice { field, .. } | Item::Input { field, .. } => Some(*field),
+    let mut items = items.into_iter().peekable();
+    while let Some(item) = items.next() {
+        let at = match &item {
+            Item::Choice { field, .. } | Item::Input { field, .. } => Some(field.at()),
+            Item::Option { .. } if app.page == Page::Network => {
+                let last = !matches!(items.peek(), Some(Item::Option { .. }));
+                last.then_some("network.bond.members")
+            }
             _ => None,
         };
         all.push(item);
         left.retain(|problem| {
-            let here = field.is_some_and(|field| field.at() == problem.at);
+            let here = at == Some(problem.at.as_str());
             if here {
                 all.push(Item::Problem(problem.what.clone()));
             }
@@ -293,10 +363,10 @@ fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
     all
 }
 
-fn text(app: &App, field: Field, label: &'static str) -> Item {
+pub(crate) fn text(app: &App, field: Field, label: &'static str) -> Item {
     let mut form = app.form.clone();
     let value = field.text(&mut form).cloned().unwrap_or_default();
-    Item::Input { field, label, value, secret: matches!(field, Field::Password | Field::PasswordAgain) }
+    Item::Input { field, label, value, secret: field.is_secret() }
 }
 
 fn welcome(app: &App) -> Vec<Item> {
@@ -334,35 +404,6 @@ fn nics(machine: &Machine) -> String {
     format!("{} {interfaces}, {linked} with a link", machine.nics.len())
 }
 
-fn network(app: &App) -> Vec<Item> {
-    let form = &app.form;
-    let interface = match form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index)) {
-        None => "every one".to_owned(),
-        Some(nic) => {
-            let link = match (nic.link, nic.speed) {
-                (Some(true), Some(speed)) => format!("{speed} Mbit/s"),
-                (Some(true), None) => "link".to_owned(),
-                (Some(false), _) => "no link".to_owned(),
-                (None, _) => "down".to_owned(),
-            };
-            format!("{} {} {link}, {}", nic.name, nic.mac, nic.driver)
-        }
-    };
-    let mut items = vec![
-        Item::Choice { field: Field::Interface, label: "Interface", value: interface },
-        text(app, Field::Vlan, "VLAN"),
-        Item::Choice { field: Field::V4, label: "IPv4", value: V4_WAYS[form.v4].to_owned() },
-    ];
-    if form.v4 == V4_FIXED {
-        items.extend([text(app, Field::V4Address, "  Address"), text(app, Field::V4Gateway, "  Router")]);
-    }
-    items.push(Item::Choice { field: Field::V6, label: "IPv6", value: V6_WAYS[form.v6].to_owned() });
-    if form.v6 == V6_FIXED {
-        items.extend([text(app, Field::V6Address, "  Address"), text(app, Field::V6Gateway, "  Router")]);
-    }
-    items
-}
-
 fn summary(app: &App) -> Vec<Item> {
     let form = &app.form;
     let said = |text: &str, otherwise: &str| {
@@ -377,8 +418,7 @@ fn summary(app: &App) -> Vec<Item> {
     words.push(format!("Storage       {}", disks::storage_in_words(app)));
     let v4 = if form.v4 == V4_FIXED { said(&form.v4_address, "-") } else { V4_WAYS[form.v4].to_owned() };
     let v6 = if form.v6 == V6_FIXED { said(&form.v6_address, "-") } else { V6_WAYS[form.v6].to_owned() };
-    let nic = form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index));
-    let nic = nic.map_or_else(|| "every interface".to_owned(), |nic| nic.name.clone());
+    let nic = network::in_words(app);
     let vlan =
         if form.vlan.trim().is_empty() { String::new() } else { format!(", VLAN {}", form.vlan.trim()) };
     words.push(format!("Network       {nic}{vlan}; IPv4 {v4}; IPv6 {v6}"));
@@ -393,5 +433,6 @@ fn summary(app: &App) -> Vec<Item> {
     ];
     let ways: Vec<&str> = ways.into_iter().filter_map(|(is, way)| is.then_some(way)).collect();
     words.push(format!("root comes in by {}", ways.join(" and ")));
+    words.push(format!("Pool          {}", pool::in_words(form)));
     words.into_iter().map(Item::Words).collect()
 }
