@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT, STATE_POOL_PASSWORD};
+use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD};
 use xenolith_settings::{SecretPlace, Settings};
 
 use crate::change::{Change, System};
@@ -71,9 +71,14 @@ pub fn run(
         system.write(&paths.state.join(STATE_FIRSTBOOT), 0o644, &journal.text())?;
     }
     // A secret lies there for as long as somebody needs it, and not longer.
-    let secret = paths.state.join(STATE_POOL_PASSWORD);
-    if secret.exists() && !needs_pool_password(settings, journal) {
-        system.remove(&secret)?;
+    let identity = [Task::Identity, Task::TlsCertificate].iter().any(|task| !journal.is_done(*task));
+    let secrets =
+        [(STATE_POOL_PASSWORD, needs_pool_password(settings, journal)), (STATE_KEPT_IDENTITY, identity)];
+    for (secret, is_needed) in secrets {
+        let secret = paths.state.join(secret);
+        if secret.exists() && !is_needed {
+            system.remove(&secret)?;
+        }
     }
     let claimed = paths.state.join(STATE_CLAIMED);
     if !claimed.exists() {

@@ -43,6 +43,7 @@ const TASKS: &[&str] = &[
     "time-servers",
     "time-zone",
     "tls-certificate",
+    "tuning",
 ];
 /// What it has made of them: a command and what stands in its answer.
 const MADE: &[(&str, &str)] = &[
@@ -55,6 +56,7 @@ const MADE: &[(&str, &str)] = &[
     ("chronyc -n sources", "10.0.2.2"),
     ("getent shadow root", "root:$6$salt$a-hash-of-nothing:"),
     ("stat -c %a /run/xenolith/state/settings.toml", "600"),
+    ("stat -c %a /etc/sysctl.d/70-xenolith-tuning.conf", "644"),
 ];
 
 /// Boots the ISO as a CD, installs, and starts from the disk without the medium.
@@ -98,6 +100,8 @@ pub fn installs(vm: &Vm) -> anyhow::Result<()> {
 
 /// What holds of a host that runs from the disk that was installed.
 pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
+    // What waits for disks is done apart; a job for a unit that runs ends when the unit does.
+    vm.ssh_ok("systemctl start xenolith-firstboot-late.service")?;
     let status = status(vm)?;
     ensure!(
         status["boot"]["medium"] == "disk" && status["boot"]["slot"] == "A",
