@@ -6,6 +6,7 @@
 
 mod check;
 mod disk_rule;
+mod keep;
 mod parse;
 mod password;
 mod size;
@@ -13,6 +14,7 @@ mod types;
 mod xml;
 
 pub use disk_rule::{DiskRule, NoMatch, Pick, choose};
+pub use keep::{Keep, KeepAll, Kept};
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
 pub use password::hash_password;
 pub use size::{Size, SizeRange};

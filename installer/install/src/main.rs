@@ -1,5 +1,6 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
+mod former;
 mod medium;
 mod netboot;
 mod once;
@@ -170,6 +171,13 @@ fn carry_out(
         }
         say(&format!("Installing by the answers from {}", given.from));
     }
+    let (answers, former) = &session.with_kept(answers)?;
+    if let Some(former) = former {
+        say(&format!(
+            "Of the host that is there is kept, as far as the answers say so:\n  {}",
+            former.lines().join("\n  ")
+        ));
+    }
     let plan = session.plan(answers)?;
     course.plan = Some(plan.hash());
     course.log.say(&plan.losses());
@@ -182,7 +190,8 @@ fn carry_out(
     }
     let mut shown = Shown { json: args.json, plan: &plan, tenth: 0, log: &mut course.log };
     // Nobody is asked for a secret here, and answers hold none.
-    session.install(answers, &plan, &Secrets::default(), &mut |event| shown.event(&event))?;
+    let secrets = Secrets::of(answers, former.as_ref(), None);
+    session.install(answers, &plan, &secrets, &mut |event| shown.event(&event))?;
     Ok(End::Done(answers.finish.then))
 }
 

@@ -29,7 +29,7 @@ use xenolith_machine::PluggedIn;
 use xenolith_tui::{App, Effect, Key, Keyboard, Volume, draw};
 
 use crate::{
-    records,
+    former, records,
     session::{Failed, Secrets, Session, time_zones},
 };
 
@@ -61,8 +61,11 @@ pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
     let keyboards = common_keyboards(Path::new("/")).into_iter();
     let keyboards =
         keyboards.map(|(name, label)| Keyboard { name: name.to_owned(), label: label.to_owned() });
+    let formers =
+        former::all(&session.machine).iter().map(|(disk, former)| (*disk, former.lines())).collect();
     let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones())
-        .with_keyboards(keyboards.collect());
+        .with_keyboards(keyboards.collect())
+        .with_formers(formers);
     let mut screen = Screen::open().context("the screens need a terminal")?;
     let ending = Screens { session, app, running: None, recorded: None, confirmed: None }.run(&mut screen);
     drop(screen);
@@ -131,13 +134,17 @@ impl Screens<'_> {
                 return self.app.refuse(&lines);
             }
         };
-        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
-            return self.app.refuse(&refused);
-        }
         if let Err(error) = self.session.keep(&answers) {
             return self.app.refuse(&[format!("the answers cannot be kept: {error:#}")]);
         }
-        let secrets = Secrets { pool_password: self.app.pool_password().map(str::to_owned) };
+        let (answers, former) = match self.session.with_kept(&answers) {
+            Ok(with_kept) => with_kept,
+            Err(Failed(_, error)) => return self.app.refuse(&[format!("{error:#}")]),
+        };
+        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
+            return self.app.refuse(&refused);
+        }
+        let secrets = Secrets::of(&answers, former.as_ref(), self.app.pool_password());
         self.confirmed = Some((answers, plan, secrets));
         self.begin();
     }

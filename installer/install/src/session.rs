@@ -13,18 +13,18 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use xenolith_answers::Answers;
-use xenolith_firstboot::{Facts, System as _, TIME_ZONES, ThisHost};
+use xenolith_answers::{Answers, Kept};
+use xenolith_firstboot::{Facts, Former, KeptIdentity, System as _, TIME_ZONES, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
 use xenolith_layout::{
     Seed,
-    names::{INSTALL_FAILED, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
+    names::{INSTALL_FAILED, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
 };
 use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
 use xenolith_settings::SecretPlace;
 
-use crate::{medium::Medium, settings};
+use crate::{former, medium::Medium, settings};
 
 /// Where what was done is written down, and what is put together before it is written to a disk.
 const RUN: &str = "/run/xenolith/install";
@@ -51,17 +51,27 @@ impl<T, E: Into<anyhow::Error>> Coded<T> for Result<T, E> {
 pub struct Secrets {
     /// The password of whoever vouches for the host at a pool.
     pub pool_password: Option<String>,
+    /// What the host before was known by, if this one is to be known by it.
+    pub identity: Option<KeptIdentity>,
 }
 
 impl Secrets {
     /// Makes the folder of secrets in `state` anew.
     fn write(&self, state: &Path) -> io::Result<()> {
         remove(&state.join(STATE_SECRETS))?;
-        let Some(password) = &self.pool_password else { return Ok(()) };
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|identity| serde_json::to_string(identity).expect("texts always serialise"));
+        let secrets = [(STATE_POOL_PASSWORD, &self.pool_password), (STATE_KEPT_IDENTITY, &identity)];
+        if secrets.iter().all(|(_, secret)| secret.is_none()) {
+            return Ok(());
+        }
         let folder = state.join(STATE_SECRETS);
         fs::create_dir(&folder)?;
         fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-        ThisHost.write(&state.join(STATE_POOL_PASSWORD), 0o600, password)
+        let known = secrets.into_iter().filter_map(|(path, secret)| Some((path, secret.as_ref()?)));
+        known.into_iter().try_for_each(|(path, secret)| ThisHost.write(&state.join(path), 0o600, secret))
     }
 }
 
@@ -69,6 +79,14 @@ fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+impl Secrets {
+    /// What these answers keep of the host before, and the password that was typed for a pool.
+    pub fn of(answers: &Answers, former: Option<&Former>, pool_password: Option<&str>) -> Self {
+        let identity = former.filter(|_| answers.keeps(Kept::Identity)).map(|former| former.identity.clone());
+        Self { pool_password: pool_password.map(str::to_owned), identity }
     }
 }
 
@@ -125,6 +143,32 @@ impl Session {
         })?;
         plan(&self.machine, answers, &self.medium.image, self.seed)
             .map_err(|error| Failed(if matches!(error, PlanError::Bios) { 4 } else { 3 }, error.into()))
+    }
+
+    /// These answers with what they keep of the host on their target, and that host. Nothing is written.
+    ///
+    /// # Errors
+    /// Code 3 if there is nothing to keep, or no plan.
+    pub fn with_kept(&self, answers: &Answers) -> Result<(Answers, Option<Former>), Failed> {
+        if answers.kept.is_none() {
+            return Ok((answers.clone(), None));
+        }
+        // What is kept does not change where the system goes.
+        let mut as_if = answers.clone();
+        as_if.target.erase = true;
+        let planned = plan(&self.machine, &as_if, &self.medium.image, self.seed).code(3)?;
+        let chosen = planned.targets.first().map(|target| target.disk.path.as_str());
+        let disk = self.machine.disks.iter().find(|disk| Some(disk.path().as_str()) == chosen);
+        let disk = disk.expect("a plan's targets are disks of the machine");
+        let former =
+            former::of(disk).context("its settings cannot be kept, and nothing was changed").code(3)?;
+        let answers = answers.with_kept(&former.settings);
+        let problems: Vec<String> = answers.problems().iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            let why = anyhow::anyhow!("what would be kept cannot be used:\n  {}", problems.join("\n  "));
+            return Err(Failed(3, why));
+        }
+        Ok((answers, Some(former)))
     }
 
     /// What the installed host will be told.
@@ -250,7 +294,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let file = state.path().join(STATE_POOL_PASSWORD);
         for password in ["hunter2", "other"] {
-            Secrets { pool_password: Some(password.to_owned()) }.write(state.path()).unwrap();
+            Secrets { pool_password: Some(password.to_owned()), identity: None }.write(state.path()).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), password);
             assert_eq!((mode(&state.path().join(STATE_SECRETS)), mode(&file)), (0o700, 0o600));
         }

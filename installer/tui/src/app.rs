@@ -1,6 +1,6 @@
 //! The state of the screens, and what a key makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use xenolith_answers::{Answers, StorageKind};
@@ -90,6 +90,8 @@ pub struct App {
     pub(crate) progress: Progress,
     pub(crate) records: Records,
     pub(crate) help: bool,
+    /// What can be kept of the hosts that are there, a line each, by the places of their disks.
+    pub(crate) formers: BTreeMap<usize, Vec<String>>,
     pub(crate) keyboards: Vec<Keyboard>,
     pub(crate) keyboard_note: Option<String>,
     seed: Seed,
@@ -123,6 +125,7 @@ impl App {
             progress: Progress::default(),
             records: Records::default(),
             help: false,
+            formers: BTreeMap::new(),
             keyboards: Vec::new(),
             keyboard_note: None,
             seed,
@@ -137,6 +140,14 @@ impl App {
     pub fn with_keyboards(mut self, keyboards: Vec<Keyboard>) -> Self {
         self.keyboards = keyboards;
         self.go(self.page);
+        self
+    }
+
+    /// With what can be kept of the hosts that are on disks already, in words, by the places of the disks.
+    #[must_use]
+    pub fn with_formers(mut self, formers: BTreeMap<usize, Vec<String>>) -> Self {
+        self.form.formers = formers.keys().copied().collect();
+        self.formers = formers;
         self
     }
 
@@ -193,7 +204,7 @@ impl App {
                 Some(Item::Option { index, .. }) if self.records.is_open() => {
                     return self.records.save(*index);
                 }
-                Some(Item::Option { index, .. }) => self.choose(*index, focusable.len()),
+                Some(Item::Option { index, .. }) => self.choose(*index),
                 Some(Item::Choice { .. } | Item::Input { .. }) => self.focus += 1,
                 _ => {}
             },
@@ -317,7 +328,7 @@ impl App {
     }
 
     /// Enter on a disk chooses it and goes to Next, so that one disk takes two strokes.
-    fn choose(&mut self, index: usize, focusable: usize) {
+    fn choose(&mut self, index: usize) {
         if self.page != Page::Disk {
             return self.mark(index);
         }
@@ -325,7 +336,8 @@ impl App {
             self.form.disks = vec![index];
         }
         self.form.storage_disks.retain(|disk| !self.form.disks.contains(disk));
-        self.focus = focusable.saturating_sub(2);
+        // Next, whatever stands above it now.
+        self.focus = items(self).iter().filter(|item| item.takes_focus()).count().saturating_sub(2);
     }
 
     /// Space marks a disk or takes its mark away. The third that would mirror two others takes the place of the second.
@@ -377,7 +389,7 @@ impl App {
             }
             // What has begun is not taken back.
             Page::Progress => {}
-            page => self.go(page.before()),
+            page => self.go(page.before(&self.form)),
         }
         Effect::None
     }
@@ -395,7 +407,7 @@ impl App {
             problems.extend(self.make_plan());
         }
         if problems.is_empty() {
-            self.go(self.page.after());
+            self.go(self.page.after(&self.form));
         } else {
             self.problems = problems;
         }

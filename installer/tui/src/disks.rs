@@ -4,6 +4,7 @@ use xenolith_answers::StorageKind;
 use xenolith_machine::{Disk, NO_DISKS, judge};
 
 use crate::app::App;
+use crate::form::SETTINGS_WAYS;
 use crate::page::{Field, Item};
 
 /// The disks that may be chosen, and the others with their reasons.
@@ -30,6 +31,13 @@ pub(crate) fn targets(app: &App) -> Vec<Item> {
     items.extend(not);
     if items.iter().filter(|item| item.takes_focus()).count() > 1 {
         items.push(Item::Words("Space marks a second disk, so that the two mirror each other.".to_owned()));
+    }
+    if app.form.former().is_some() {
+        let value = SETTINGS_WAYS[app.form.settings].to_owned();
+        items.push(Item::Words(
+            "There is a Xenolith on it. What it was told and is known by can be kept:".to_owned(),
+        ));
+        items.push(Item::Choice { field: Field::Settings, label: "Its settings", value });
     }
     items
 }

@@ -1,8 +1,11 @@
 //! What a person fills in, and the answers that follow from it.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, StorageKind, Target, hash_password};
+use xenolith_answers::{
+    Answers, DiskRule, Ending, Finish, Keep, KeepAll, Storage, StorageKind, Target, hash_password,
+};
 use xenolith_installer::Product;
 use xenolith_layout::Bytes;
 use xenolith_machine::{Disk, Machine};
@@ -24,6 +27,10 @@ pub struct Form {
     pub disks: Vec<usize>,
     /// What becomes of storage for guests: one of [`Form::storage_ways`]. Not chosen: what suits the disks.
     pub storage: Option<StorageKind>,
+    /// Disks with a host whose settings can be kept, by their places in the machine's list.
+    pub formers: BTreeSet<usize>,
+    /// What becomes of those settings: one of [`SETTINGS_WAYS`].
+    pub settings: usize,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
     /// The console's keyboard; empty for the one that every host has.
@@ -80,6 +87,8 @@ pub struct Form {
 pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.
 pub const V6_WAYS: [&str; 4] = ["none", "from router advertisements", "from DHCP", "fixed"];
+/// What becomes of the settings of a host that is there.
+pub const SETTINGS_WAYS: [&str; 2] = ["are kept", "are asked for anew"];
 /// Whether the host joins a pool.
 pub const POOL_WAYS: [&str; 2] = ["stands alone", "joins a pool"];
 /// Which of them takes an address and the rest.
@@ -95,6 +104,17 @@ pub const V4_FIXED: usize = 1;
 pub const V6_FIXED: usize = 3;
 
 impl Form {
+    /// Whether the chosen disk has a host whose settings can be kept: a single one, as mirrors are not read by the installer.
+    pub fn former(&self) -> Option<usize> {
+        let [only] = self.disks.as_slice() else { return None };
+        self.formers.contains(only).then_some(*only)
+    }
+
+    /// Whether settings are kept and so not asked for.
+    pub fn keeps_settings(&self) -> bool {
+        self.former().is_some() && self.settings == 0
+    }
+
     /// What can become of storage for guests on the chosen disks.
     pub fn storage_ways(&self, machine: &Machine) -> Vec<StorageKind> {
         let mut ways = vec![StorageKind::None, StorageKind::Lvm, StorageKind::Ext];
@@ -144,8 +164,22 @@ impl Form {
             members: self.bond.iter().filter_map(mac).collect(),
             mode: BOND_MODES[self.bond_mode].0,
         });
+        if self.keeps_settings() {
+            return Answers {
+                version: VERSION,
+                target: Target { disks, erase: true, state: None },
+                storage: Storage { kind, disks: storage_disks },
+                kept: Some(Keep::All(KeepAll::Keep)),
+                network: Network::default(),
+                host: Host::default(),
+                access: Access::default(),
+                pool: self.pool(add),
+                finish: Finish { then: Ending::Stay, ..Finish::default() },
+            };
+        }
         Answers {
             version: VERSION,
+            kept: None,
             // Whoever confirms the summary has seen what is lost.
             target: Target { disks, erase: true, state: None },
             storage: Storage { kind, disks: storage_disks },
@@ -179,6 +213,10 @@ impl Form {
     pub fn checked(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
         let mut problems = Problems::default();
         let answers = self.unchecked(machine, &mut |at, what| problems.add(at, what));
+        if self.keeps_settings() {
+            answers.settings().check(&mut problems);
+            return if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) };
+        }
         if !self.password.is_empty() && self.password.chars().count() < SHORTEST_PASSWORD {
             problems.add("password", format!("has to have at least {SHORTEST_PASSWORD} characters"));
         }
@@ -251,7 +289,7 @@ impl Form {
     /// As [`Form::checked`].
     pub fn answers(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
         let mut answers = self.checked(machine)?;
-        if !self.password.is_empty() {
+        if !self.password.is_empty() && !self.keeps_settings() {
             let hash = hash_password(&self.password).ok_or_else(|| {
                 vec![Problem { at: "password".to_owned(), what: "cannot be hashed".to_owned() }]
             })?;

@@ -4,7 +4,7 @@ use xenolith_machine::{Machine, judge};
 
 use crate::app::App;
 use crate::disks;
-use crate::form::{BOND_MODES, Form, POOL_WAYS, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
+use crate::form::{BOND_MODES, Form, POOL_WAYS, SETTINGS_WAYS, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
 use crate::{network, pool};
 
 /// A page.
@@ -68,7 +68,8 @@ impl Page {
             }
             Self::Disk => {
                 "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
-                 adds a second one or takes it away. A disk that is not offered says why: it is in use, is the medium that this \
+                 adds a second one or takes it away. What a Xenolith on it was told (name, network, clock, keyboard, access) and is \
+                 known by can be kept. A disk that is not offered says why: it is in use, is the medium that this \
                  installer runs from, is too small, can be taken out, or is reached over a network."
             }
             Self::Storage => {
@@ -105,18 +106,23 @@ impl Page {
         }
     }
 
-    pub(crate) fn after(self) -> Self {
-        Self::ALL.into_iter().find(|page| *page > self).unwrap_or(self)
+    pub(crate) fn after(self, form: &Form) -> Self {
+        Self::ALL.into_iter().find(|page| *page > self && page.is_asked(form)).unwrap_or(self)
     }
 
-    pub(crate) fn before(self) -> Self {
-        Self::ALL.into_iter().rev().find(|page| *page < self).unwrap_or(self)
+    pub(crate) fn before(self, form: &Form) -> Self {
+        Self::ALL.into_iter().rev().find(|page| *page < self && page.is_asked(form)).unwrap_or(self)
+    }
+
+    /// What is kept is not asked for.
+    fn is_asked(self, form: &Form) -> bool {
+        !(form.keeps_settings() && matches!(self, Self::Network | Self::Host | Self::Access))
     }
 
     /// Keys of the problems that are told on it.
     pub(crate) fn owns(self, at: &str) -> bool {
         match self {
-            Self::Disk => at == "disk",
+            Self::Disk => at == "disk" || at == "settings",
             Self::Storage => at == "storage",
             Self::Network => at.starts_with("network"),
             Self::Host => at.starts_with("host."),
@@ -131,6 +137,7 @@ impl Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
     StorageKind,
+    Settings,
     Keyboard,
     Interface,
     BondMode,
@@ -161,6 +168,7 @@ impl Field {
     pub(crate) const fn at(self) -> &'static str {
         match self {
             Self::StorageKind => "storage",
+            Self::Settings => "settings",
             Self::Keyboard => "host.keyboard",
             Self::Interface => "network.interface",
             Self::BondMode => "network.bond.mode",
@@ -209,6 +217,7 @@ impl Field {
             Self::RecordsUrl => &mut form.records_url,
             Self::Keyboard
             | Self::StorageKind
+            | Self::Settings
             | Self::Interface
             | Self::BondMode
             | Self::V4
@@ -232,6 +241,7 @@ impl Field {
             }
             Self::BondMode => (&mut form.bond_mode, BOND_MODES.len()),
             Self::Pool => (&mut form.pool, POOL_WAYS.len()),
+            Self::Settings => (&mut form.settings, SETTINGS_WAYS.len()),
             Self::V4 => (&mut form.v4, V4_WAYS.len()),
             Self::V6 => (&mut form.v6, V6_WAYS.len()),
             _ => return None,
@@ -416,6 +426,14 @@ fn summary(app: &App) -> Vec<Item> {
         .collect();
     words.push(String::new());
     words.push(format!("Storage       {}", disks::storage_in_words(app)));
+    if let Some(lines) =
+        form.former().filter(|_| form.keeps_settings()).and_then(|disk| app.formers.get(&disk))
+    {
+        words.push("Kept of the host that is there:".to_owned());
+        words.extend(lines.iter().map(|line| format!("  {line}")));
+        words.push(format!("Pool          {}", pool::in_words(form)));
+        return words.into_iter().map(Item::Words).collect();
+    }
     let v4 = if form.v4 == V4_FIXED { said(&form.v4_address, "-") } else { V4_WAYS[form.v4].to_owned() };
     let v6 = if form.v6 == V6_FIXED { said(&form.v6_address, "-") } else { V6_WAYS[form.v6].to_owned() };
     let nic = network::in_words(app);

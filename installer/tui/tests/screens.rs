@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
+use xenolith_answers::Kept;
 use xenolith_installer::{Event, Image};
 use xenolith_layout::{Bytes, RootHash, Seed};
 use xenolith_machine::{Capture, Machine, RawNic};
@@ -323,6 +324,34 @@ fn the_password_for_a_pool_is_seen_nowhere_and_is_no_answer() {
     );
     assert!(pool.fingerprint.is_some());
     assert!(!format!("{answers:?}{:?}{}", app.plan().unwrap(), app.plan().unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn what_a_host_was_told_is_kept_instead_of_asked_for() {
+    let lines = [
+        "Host name     rack4",
+        "Network       52:54:00:12:34:56; IPv4 192.0.2.10/24",
+        "Known by      UUID, SSH host key",
+    ];
+    let mut app = app("xenolith").with_formers([(0, lines.map(str::to_owned).to_vec())].into());
+    press(&mut app, &[Key::Enter, Key::Enter]);
+    snapshot("disk-kept", &app);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Storage);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Pool, "nothing is asked that is known");
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    snapshot("summary-kept", &app);
+    let answers = app.answers().unwrap();
+    assert!(Kept::ALL.into_iter().all(|part| answers.keeps(part)));
+    assert_eq!(answers.problems(), []);
+    press(
+        &mut app,
+        &[Key::Back, Key::Back, Key::Back, Key::Up, Key::Right, Key::Down, Key::Enter, Key::Enter],
+    );
+    assert_eq!(app.page(), Page::Network, "nor is anything kept that is to be anew");
+    assert_eq!(app.answers().map(|answers| answers.kept).ok().flatten(), None);
 }
 
 #[test]
