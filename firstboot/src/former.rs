@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xenolith_layout::names::STATE_SETTINGS;
 use xenolith_settings::{
-    Access, Addressing, Host, HostName, MAX_SETTINGS, Network, Problems, Settings, SettingsError, SshKey, V4,
-    VERSION,
+    Access, Addressing, Host, HostName, Implied, MAX_SETTINGS, Network, Problems, Settings, SettingsError,
+    SshKey, V4, VERSION,
 };
 
 use crate::certificate::{CERTIFICATE, shown};
@@ -145,6 +145,7 @@ impl Former {
         let interface = match (&network.interface, &network.bond) {
             (_, Some(bond)) => format!("a bond of {}", bond.members.join(" and ")),
             (Some(interface), None) => interface.clone(),
+            (None, None) if network.implied(&[]) == Implied::Every => "every interface".to_owned(),
             (None, None) => "the interface with a link".to_owned(),
         };
         let vlan = network.vlan.map_or_else(String::new, |vlan| format!(", VLAN {vlan}"));

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -150,8 +151,11 @@ fn write(volume: &Path, name: &str, files: &[RecordFile]) -> io::Result<String> 
         }
     };
     for RecordFile { name, text, .. } in files {
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).open(volume.join(&folder).join(name))?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(volume.join(&folder).join(name))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use xenolith_answers::{Answers, StorageKind};
-use xenolith_installer::{Event, Image, Plan, plan};
+use xenolith_answers::Answers;
+use xenolith_installer::{Event, Image, Plan};
 use xenolith_layout::Seed;
 use xenolith_machine::{Machine, judge};
 use xenolith_settings::Problem;
 
+use crate::field::Field;
 use crate::form::Form;
-use crate::page::{Button, Field, Item, Page, items};
+use crate::page::{Button, Item, Page, items};
 use crate::progress::Progress;
 use crate::records::{Records, Volume};
 
@@ -94,8 +95,8 @@ pub struct App {
     pub(crate) formers: BTreeMap<usize, Vec<String>>,
     pub(crate) keyboards: Vec<Keyboard>,
     pub(crate) keyboard_note: Option<String>,
-    seed: Seed,
-    zones: BTreeSet<String>,
+    pub(crate) seed: Seed,
+    pub(crate) zones: BTreeSet<String>,
 }
 
 impl App {
@@ -378,81 +379,5 @@ impl App {
             Button::PowerOff => return Effect::PowerOff,
         }
         Effect::None
-    }
-
-    fn back(&mut self) -> Effect {
-        match self.page {
-            Page::Welcome => return Effect::Leave,
-            Page::Progress if self.records.is_open() => {
-                self.records.close();
-                self.focus = 0;
-            }
-            // What has begun is not taken back.
-            Page::Progress => {}
-            page => self.go(page.before(&self.form)),
-        }
-        Effect::None
-    }
-
-    fn next(&mut self) {
-        let mut problems = self.form.checked(&self.machine).err().unwrap_or_default();
-        let zone = self.form.time_zone.trim();
-        if !zone.is_empty() && !self.zones.contains(zone) {
-            let problem = Problem { at: "host.time_zone".to_owned(), what: self.no_zone(zone) };
-            problems.retain(|known| known.at != problem.at);
-            problems.push(problem);
-        }
-        problems.retain(|problem| self.page.owns(&problem.at));
-        if problems.is_empty() && self.page >= Page::Disk {
-            problems.extend(self.make_plan());
-        }
-        if problems.is_empty() {
-            self.go(self.page.after(&self.form));
-        } else {
-            self.problems = problems;
-        }
-    }
-
-    fn no_zone(&self, zone: &str) -> String {
-        let lower = zone.to_ascii_lowercase();
-        let like = self.zones.iter().find(|known| known.to_ascii_lowercase().contains(&lower));
-        like.map_or_else(
-            || "is no time zone of this image".to_owned(),
-            |like| format!("is no time zone of this image; did you mean {like}?"),
-        )
-    }
-
-    /// The plan for the chosen disk; other pages do not change it.
-    fn make_plan(&mut self) -> Option<Problem> {
-        match plan(&self.machine, &self.form.unchecked(&self.machine, &mut |_, _| ()), &self.image, self.seed)
-        {
-            Ok(plan) => {
-                self.plan = Some(plan);
-                None
-            }
-            // A disk that is too small for storage does for the system: that is told where storage is chosen.
-            Err(_)
-                if self.page == Page::Disk && self.form.storage_kind(&self.machine) != StorageKind::None =>
-            {
-                None
-            }
-            Err(why) => Some(Problem { at: "disk".to_owned(), what: why.to_string() }),
-        }
-    }
-
-    fn go(&mut self, page: Page) {
-        self.page = page;
-        self.problems.clear();
-        self.focus = 0;
-        // Where everything may stay as it is, Enter goes on.
-        let all = items(self);
-        let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
-        let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
-        let chosen = page == Page::Disk && !self.form.disks.is_empty();
-        if let Some(next) = next.filter(|_| {
-            chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host | Page::Pool)
-        }) {
-            self.focus = next;
-        }
     }
 }

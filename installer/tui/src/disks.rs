@@ -4,8 +4,9 @@ use xenolith_answers::StorageKind;
 use xenolith_machine::{Disk, NO_DISKS, judge};
 
 use crate::app::App;
+use crate::field::Field;
 use crate::form::SETTINGS_WAYS;
-use crate::page::{Field, Item};
+use crate::page::Item;
 
 /// The disks that may be chosen, and the others with their reasons.
 pub(crate) fn targets(app: &App) -> Vec<Item> {

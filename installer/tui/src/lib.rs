@@ -13,9 +13,11 @@
 mod app;
 mod disks;
 mod draw;
+mod field;
 mod form;
 mod network;
 mod page;
+mod paging;
 mod pool;
 mod progress;
 mod records;

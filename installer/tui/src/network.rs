@@ -3,8 +3,9 @@
 use xenolith_machine::Nic;
 
 use crate::app::App;
+use crate::field::Field;
 use crate::form::{BOND_MODES, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
-use crate::page::{Field, Item, text};
+use crate::page::{Item, text};
 
 pub(crate) fn items(app: &App) -> Vec<Item> {
     let form = &app.form;

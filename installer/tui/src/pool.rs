@@ -3,8 +3,9 @@
 use xenolith_settings::Pool;
 
 use crate::app::App;
+use crate::field::Field;
 use crate::form::{Form, POOL_JOINS, POOL_WAYS};
-use crate::page::{Field, Item, text};
+use crate::page::{Item, text};
 
 const WAITS: &str = "Joining is not available yet: this version has no toolstack. The host keeps what is said here, reports that it has not \
                      joined, and tries again at every boot.";

@@ -1,7 +1,8 @@
 //! Saving what happened and what was answered: the last thing that can be done on the last page.
 
 use crate::app::Effect;
-use crate::page::{Button, Field, Item};
+use crate::field::Field;
+use crate::page::{Button, Item};
 
 /// A volume that records can be saved on.
 #[derive(Clone, Debug, PartialEq, Eq)]

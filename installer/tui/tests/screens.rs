@@ -364,6 +364,26 @@ fn help_is_a_key_away_and_any_key_closes_it() {
 }
 
 #[test]
+fn the_help_of_every_page_fits_on_the_smallest_terminal() {
+    let mut app = ready_to_install();
+    let mut seen = Vec::new();
+    loop {
+        press(&mut app, &[Key::Help]);
+        assert!(shown(&app, SIZES[0]).contains("Any key closes this."), "{:?} says too much", app.page());
+        press(&mut app, &[Key::Back]);
+        seen.push(app.page());
+        if app.page() == Page::Welcome {
+            break;
+        }
+        press(&mut app, &[Key::Back]);
+    }
+    app.begin();
+    press(&mut app, &[Key::Help]);
+    assert!(shown(&app, SIZES[0]).contains("Any key closes this."));
+    assert_eq!(seen.len() + 1, Page::ALL.len());
+}
+
+#[test]
 fn a_refusal_is_told_on_the_summary() {
     let mut app = ready_to_install();
     app.refuse(&[
