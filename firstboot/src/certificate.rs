@@ -99,7 +99,7 @@ pub fn host_certificate(root: &Path) -> Result<Option<Shown>, CertificateError> 
 }
 
 /// What is shown of a file with key and certificate that fit each other.
-fn shown(text: &str) -> Result<Shown, CertificateError> {
+pub(crate) fn shown(text: &str) -> Result<Shown, CertificateError> {
     // The key comes first, each ends with a line of its own.
     let at = text.find("-----BEGIN CERTIFICATE-----").ok_or(CertificateError::Form(None))?;
     let (key, certificate) = text.split_at(at);

@@ -54,6 +54,8 @@ pub enum Reload {
     Clock,
     /// Whoever loads the console's keyboard.
     Keyboard,
+    /// The kernel, which takes what stands in files of sysctl.d.
+    Kernel,
 }
 
 /// Without the text of files.
@@ -73,6 +75,7 @@ impl std::fmt::Display for Change {
             Self::Reload(Reload::Network) => f.write_str("the network is set up anew"),
             Self::Reload(Reload::Clock) => f.write_str("the clock looks for its servers"),
             Self::Reload(Reload::Keyboard) => f.write_str("the keyboard is loaded"),
+            Self::Reload(Reload::Kernel) => f.write_str("the kernel is told"),
             Self::Certificate(names) => {
                 write!(f, "/{CERTIFICATE}: a new key and its certificate for {}", names.host)?;
                 names.addresses.iter().try_for_each(|address| write!(f, ", {address}"))
@@ -143,6 +146,9 @@ pub trait System {
 /// Loads the keyboard at each boot.
 const KEYBOARD: &str = "xenolith-keyboard.service";
 
+/// Writes sysctl.d's files into the kernel, at each boot; it stays active.
+const SYSCTL: &str = "systemd-sysctl.service";
+
 /// The host that this program runs on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThisHost;
@@ -191,6 +197,7 @@ impl System for ThisHost {
                 ("chrony.service", &["/usr/bin/systemctl", "--no-block", "try-restart", "chrony.service"])
             }
             Reload::Keyboard => (KEYBOARD, &["/usr/bin/systemctl", "--no-block", "try-restart", KEYBOARD]),
+            Reload::Kernel => (SYSCTL, &["/usr/bin/systemctl", "--no-block", "try-restart", SYSCTL]),
         };
         let runs = duct::cmd!("/usr/bin/systemctl", "is-active", "--quiet", unit).unchecked().run()?;
         if !runs.status.success() {

@@ -8,14 +8,17 @@ use std::time::SystemTime;
 
 use fs_err as fs;
 use uuid::Uuid;
+use xenolith_layout::names::{STATE_KEPT_IDENTITY, STATE_MOUNT};
 use xenolith_machine::Machine;
 use xenolith_settings::{HostName, Known, Settings, SshKey, V4, V6};
 
-use crate::certificate::{CertificateNames, fresh_uuid, host_certificate};
+use crate::certificate::{CERTIFICATE, CertificateNames, fresh_uuid, host_certificate};
 use crate::change::{Change, Reload};
+use crate::former::KeptIdentity;
 use crate::partly::{with_root_password, with_time_servers};
 use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
+use crate::tuning::{self, TuningFacts};
 use crate::{identity, keyboard, network};
 
 const HOST_NAME: &str = "etc/hostname";
@@ -27,6 +30,9 @@ const CHRONY: &str = "etc/chrony/chrony.conf";
 const LOCAL_TIME: &str = "etc/localtime";
 /// The time zones that the image knows.
 pub const TIME_ZONES: &str = "usr/share/zoneinfo";
+
+/// Longer is no identity of a host, in bytes.
+const MAX_KEPT: u64 = 256 << 10;
 
 /// What decisions look at besides settings.
 #[derive(Clone, Debug)]
@@ -43,6 +49,10 @@ pub struct Facts {
     pub now: SystemTime,
     /// Tasks that somebody wants done again.
     pub again: BTreeSet<Task>,
+    /// What the host before was known by, if that is kept.
+    pub kept: KeptIdentity,
+    /// What tuning goes by, if it was looked at: that waits for disks, too.
+    pub tuning: Option<Result<TuningFacts, String>>,
     /// What is there of local storage, if it was looked at: that waits for disks, and is not done for nothing.
     pub storage: Option<Result<StorageFacts, String>>,
 }
@@ -65,6 +75,8 @@ impl Facts {
             fresh: fresh_uuid(),
             now: SystemTime::now(),
             again: BTreeSet::new(),
+            kept: kept(root),
+            tuning: None,
             storage: None,
         }
     }
@@ -75,9 +87,23 @@ impl Facts {
         self.storage = asked.map(|storage| StorageFacts::look(storage, &self.root, programs));
     }
 
+    /// Looks at memory and disks. Waits for disks that the kernel knows of and udev has not seen yet.
+    pub fn look_at_disks(&mut self, programs: &dyn Programs) {
+        storage::settle(programs);
+        self.tuning = Some(TuningFacts::look(&self.root));
+    }
+
     fn read(&self, path: &str) -> Result<String, String> {
         fs::read_to_string(self.root.join(path)).map_err(|error: io::Error| error.to_string())
     }
+}
+
+/// What an installation has left of the host before. What is no such file is as none: the host then gets what each new one gets.
+fn kept(root: &Path) -> KeptIdentity {
+    let path = root.join(STATE_MOUNT.trim_start_matches('/')).join(STATE_KEPT_IDENTITY);
+    let bounded = fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_KEPT);
+    let text = bounded.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 /// Addresses of this host that others can use.
@@ -141,8 +167,14 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
             let changes = |keyboard: &String| keyboard::changes(keyboard, &facts.root).into();
             host.keyboard.as_ref().map_or(Decision::NotAsked, changes)
         }
-        Task::Identity => identity::changes(&facts.root, facts.fresh).into(),
+        Task::Identity => identity::changes(&facts.root, facts.fresh, &facts.kept).into(),
         Task::TlsCertificate => certificate(settings, facts).into(),
+        // Before it was looked at there is nothing to decide: an installation does not look for the host that will be.
+        Task::Tuning => match &facts.tuning {
+            None => Decision::NotAsked,
+            Some(Err(why)) => Decision::Cannot(why.clone()),
+            Some(Ok(found)) => Decision::Do(tuning::changes(found)),
+        },
         Task::Storage => match (&settings.storage, &facts.storage) {
             (None, _) => Decision::NotAsked,
             (Some(_), None) => Decision::Cannot("its partitions were not looked at".to_owned()),
@@ -159,7 +191,11 @@ fn certificate(settings: &Settings, facts: &Facts) -> Result<Vec<Change>, String
     let there = host_certificate(&facts.root);
     if !facts.again.contains(&Task::TlsCertificate) {
         match there {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(text) = facts.kept.certificate.clone() {
+                    return Ok(vec![Change::Write { path: CERTIFICATE.to_owned(), mode: 0o600, text }]);
+                }
+            }
             Ok(Some(_)) => return Ok(Vec::new()),
             Err(error) => {
                 return Err(format!("{error}; for a new one: `xenolith-firstboot retry tls-certificate`"));

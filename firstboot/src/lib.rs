@@ -23,6 +23,7 @@
 mod certificate;
 mod change;
 mod decide;
+mod former;
 mod identity;
 mod journal;
 mod keyboard;
@@ -31,12 +32,15 @@ mod partly;
 mod run;
 pub mod storage;
 mod task;
+mod tuning;
 
 pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
 pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
-pub use identity::{IDENTITY, host_uuid};
+pub use former::{EtcFiles, Former, FormerError, KeptIdentity};
+pub use identity::{HOST_KEY, IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
 pub use run::{Paths, Run, RunError, run};
 pub use task::Task;
+pub use tuning::{TUNING, TuningFacts};

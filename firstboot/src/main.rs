@@ -51,7 +51,7 @@ enum Command {
     /// Do some of it again, or all that failed
     Retry {
         /// host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate (a new one),
-        /// storage or pool-join
+        /// tuning, storage or pool-join
         tasks: Vec<Task>,
     },
     /// Say what settings would change on this host, and change nothing
@@ -92,6 +92,7 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let (settings, _) = read_settings(file)?;
     let mut facts = Facts::of(Path::new("/"))?;
     facts.look_at_storage(&settings, &ThisMachine);
+    facts.look_at_disks(&ThisMachine);
     let mut good = true;
     for task in Task::ALL {
         match decide(task, &settings, &facts) {
@@ -158,6 +159,9 @@ fn first_boot(tasks: &[Task], again: &[Task], may_look: bool) -> anyhow::Result<
     facts.again = again.iter().copied().collect();
     if tasks.contains(&Task::Storage) && !journal.is_done(Task::Storage) {
         facts.look_at_storage(&settings, &ThisMachine);
+    }
+    if tasks.contains(&Task::Tuning) && !journal.is_done(Task::Tuning) {
+        facts.look_at_disks(&ThisMachine);
     }
     let asked = Run { settings: &settings, facts: &facts, paths: &paths, tasks };
     run(&asked, &mut journal, &mut ThisHost, &mut say)?;

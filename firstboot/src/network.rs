@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 
 use xenolith_machine::Nic;
-use xenolith_settings::{Addressing, BondMode, Network, NicName, V4, V6};
+use xenolith_settings::{Addressing, BondMode, Implied, Network, NicName, V4, V6};
 
 use crate::change::{Change, Reload};
 
@@ -121,14 +121,10 @@ fn base(network: &Network, nics: &[Nic], files: &mut Files) -> Result<String, St
             NicName::Name(name) => format!("{HARDWARE}Name={name}\n"),
         });
     }
-    if network.vlan.is_none() && network.ipv4 == V4::By(Addressing::Dhcp) {
-        return Ok(every());
-    }
-    let linked: Vec<&Nic> = nics.iter().filter(|nic| nic.link == Some(true)).collect();
-    match (nics, linked.as_slice()) {
-        ([only], _) => Ok(hardware(&only.mac)),
-        (_, [only]) => Ok(hardware(&only.mac)),
-        _ => Err(format!("network.interface has to say which interface: {}", listed(nics))),
+    match network.implied(nics) {
+        Implied::Every => Ok(every()),
+        Implied::One(only) => Ok(hardware(&only.mac)),
+        Implied::Unclear => Err(format!("network.interface has to say which interface: {}", listed(nics))),
     }
 }
 

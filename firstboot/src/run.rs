@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT};
-use xenolith_settings::Settings;
+use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD};
+use xenolith_settings::{SecretPlace, Settings};
 
 use crate::change::{Change, System};
 use crate::decide::{Decision, Facts, decide};
@@ -70,11 +70,27 @@ pub fn run(
         // cut before: the task is done again; after: it is done.
         system.write(&paths.state.join(STATE_FIRSTBOOT), 0o644, &journal.text())?;
     }
+    // A secret lies there for as long as somebody needs it, and not longer.
+    let identity = [Task::Identity, Task::TlsCertificate].iter().any(|task| !journal.is_done(*task));
+    let secrets =
+        [(STATE_POOL_PASSWORD, needs_pool_password(settings, journal)), (STATE_KEPT_IDENTITY, identity)];
+    for (secret, is_needed) in secrets {
+        let secret = paths.state.join(secret);
+        if secret.exists() && !is_needed {
+            system.remove(&secret)?;
+        }
+    }
     let claimed = paths.state.join(STATE_CLAIMED);
     if !claimed.exists() {
         system.write(&claimed, 0o644, "by its settings\n")?;
     }
     Ok(())
+}
+
+/// Until the host has joined the pool that settings name.
+fn needs_pool_password(settings: &Settings, journal: &Journal) -> bool {
+    let named = settings.pool.as_ref().is_some_and(|pool| pool.password_in == Some(SecretPlace::State));
+    named && !journal.is_done(Task::PoolJoin)
 }
 
 const fn word(outcome: Outcome) -> &'static str {

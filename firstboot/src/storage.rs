@@ -40,6 +40,7 @@ use xenolith_settings::{LocalKind, LocalStorage, PartGuid};
 
 use crate::change::Change;
 
+pub(crate) use look::settle;
 pub use look::{Programs, ThisMachine, read_groups, read_signatures, read_volumes};
 pub use record::{MAX_RECORD, RECORD, StorageRecord};
 pub use step::{Command, Program, Step};

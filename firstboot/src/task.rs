@@ -27,6 +27,8 @@ pub enum Task {
     Identity,
     /// What it proves itself with over TLS.
     TlsCertificate,
+    /// How the kernel treats this machine's disks and memory.
+    Tuning,
     /// Local storage for guests' disks.
     Storage,
     /// That it joins a pool.
@@ -36,7 +38,7 @@ pub enum Task {
 impl Task {
     /// All, in the order in which they are tried: who may come in is known before the network is changed, and what
     /// may take long comes late.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::HostName,
         Self::SshKeys,
         Self::RootPassword,
@@ -46,13 +48,14 @@ impl Task {
         Self::Keyboard,
         Self::Identity,
         Self::TlsCertificate,
+        Self::Tuning,
         Self::Storage,
         Self::PoolJoin,
     ];
 
     /// Whether it waits for devices, and so is done apart from the others: nobody who wants to come in should wait for it.
     pub const fn is_late(self) -> bool {
-        matches!(self, Self::Storage)
+        matches!(self, Self::Tuning | Self::Storage)
     }
 
     /// Its name, as commands take it and the journal has it.
@@ -67,6 +70,7 @@ impl Task {
             Self::Keyboard => "keyboard",
             Self::Identity => "identity",
             Self::TlsCertificate => "tls-certificate",
+            Self::Tuning => "tuning",
             Self::Storage => "storage",
             Self::PoolJoin => "pool-join",
         }
@@ -82,7 +86,7 @@ impl fmt::Display for Task {
 /// No task has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate, storage, pool-join"
+    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate, tuning, storage, pool-join"
 )]
 pub struct NoSuchTask;
 

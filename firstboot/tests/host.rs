@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use xenolith_firstboot::storage::Step;
 use xenolith_firstboot::{
-    CERTIFICATE, Facts, IDENTITY, Journal, Outcome, Paths, Reload, Run, System, Task, ThisHost,
-    host_certificate, run,
+    CERTIFICATE, Facts, HOST_KEY, IDENTITY, Journal, KeptIdentity, Outcome, Paths, Reload, Run, System,
+    TUNING, Task, ThisHost, TuningFacts, host_certificate, run,
 };
+use xenolith_layout::Bytes;
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_settings::{HostName, Settings};
 
@@ -55,6 +56,8 @@ impl Host {
             fresh: "5f0c3b1e-8f0a-4c57-9a0e-3f7d5b1c2a69".parse().unwrap(),
             now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             again: BTreeSet::new(),
+            kept: KeptIdentity::default(),
+            tuning: None,
             storage: None,
         };
         Self { _folder: folder, paths, facts }
@@ -215,6 +218,80 @@ fn what_was_done_is_not_done_again_and_what_failed_is() {
     let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
     assert_eq!(journal.tasks[&Task::TimeZone].tries, 2);
     assert!(journal.tasks.values().all(|entry| entry.outcome == Outcome::Done), "{}", journal.text());
+}
+
+#[test]
+fn the_password_for_a_pool_waits_until_the_host_has_joined_and_goes_then() {
+    let host = Host::new();
+    let secret = host.paths.state.join("secrets/pool-password");
+    fs::create_dir_all(secret.parent().unwrap()).unwrap();
+    fs::write(&secret, "hunter2").unwrap();
+    let settings = settings("pool-with-password.toml");
+    let (whole, told) = boot(&host, &settings, &mut Cut::never());
+    assert!(whole && secret.exists(), "it is needed at the next boot");
+    let journal = fs::read_to_string(host.paths.state.join("firstboot.json")).unwrap();
+    assert!(told.iter().any(|line| line.starts_with("pool-join: not available")), "{told:?}");
+    assert!(!journal.contains("hunter2") && !told.join("").contains("hunter2"));
+    // As a version with a toolstack would leave it.
+    let joined = journal.replace("not-available", "done");
+    assert_ne!(joined, journal);
+    fs::write(host.paths.state.join("firstboot.json"), joined).unwrap();
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert!(!secret.exists());
+    // Nor does it stay where no settings ask for it.
+    fs::write(&secret, "hunter2").unwrap();
+    assert!(boot(&host, &self::settings("name-only.toml"), &mut Cut::never()).0);
+    assert!(!secret.exists());
+}
+
+#[test]
+fn what_the_host_before_was_known_by_is_what_this_one_is_known_by_wherever_the_power_is_cut() {
+    let certificate = {
+        let before = Host::new();
+        assert!(boot(&before, &settings("name-only.toml"), &mut Cut::never()).0);
+        fs::read_to_string(before.paths.root.join(CERTIFICATE)).unwrap()
+    };
+    let uuid = "0c7b4a39-5c1d-4f7e-8d55-0a1b2c3d4e5f";
+    let kept = KeptIdentity {
+        host_uuid: Some(uuid.parse().unwrap()),
+        ssh_key: Some("a private key\n".into()),
+        ssh_public: Some("a public key\n".into()),
+        certificate: Some(certificate.clone()),
+    };
+    for effects in 0.. {
+        let mut host = Host::new();
+        host.facts.kept = kept.clone();
+        let secret = host.paths.state.join("secrets/identity.json");
+        fs::create_dir_all(secret.parent().unwrap()).unwrap();
+        fs::write(&secret, serde_json::to_string(&kept).unwrap()).unwrap();
+        let finished = boot(&host, &settings("name-only.toml"), &mut Cut::after(effects)).0;
+        assert!(boot(&host, &settings("name-only.toml"), &mut Cut::never()).0);
+        let read = |path: &str| fs::read_to_string(host.paths.root.join(path)).unwrap();
+        assert_eq!(read(IDENTITY).trim(), uuid, "cut after {effects} effects");
+        assert_eq!((read(HOST_KEY).as_str(), read(CERTIFICATE)), ("a private key\n", certificate.clone()));
+        assert!(!secret.exists(), "private keys lie in one place");
+        if finished {
+            assert!(effects > 8, "there is more to cut than that: {effects}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn tuning_is_written_down_once_it_was_looked_at_and_is_told_to_the_kernel() {
+    let mut host = Host::new();
+    let settings = settings("name-only.toml");
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert!(!host.paths.root.join(TUNING).exists(), "the disks were not looked at yet");
+    host.facts.tuning = Some(Ok(TuningFacts { memory: Bytes::gib(4), turns: true }));
+    let mut system = Cut::never();
+    assert!(boot(&host, &settings, &mut system).0);
+    assert_eq!(system.reloads, [Reload::Kernel]);
+    let text = || fs::read_to_string(host.paths.root.join(TUNING)).unwrap();
+    assert!(text().contains("vm.dirty_bytes = 134217728\n"));
+    fs::write(host.paths.root.join(TUNING), "changed by somebody\n").unwrap();
+    assert!(boot(&host, &settings, &mut Cut::never()).0);
+    assert_eq!(text(), "changed by somebody\n");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::str::from_utf8;
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
+use xenolith_firstboot::{EtcFiles, Former};
 use xenolith_firstboot::storage::{read_groups, read_signatures, read_volumes};
 use xenolith_init::blocks::{Disk, DiskKind, Partition};
 use xenolith_init::guids::Guids;
@@ -23,6 +24,22 @@ pub fn seed(data: &[u8]) {
         // Shown on a console that anybody may look at: long only if there is much to say.
         Err(error) => assert!(error.to_string().len() < 20_000),
     }
+}
+
+/// Files of a host that was there before, with NUL between them: what is kept of them is what settings may say.
+pub fn former(data: &[u8]) {
+    let Ok(text) = from_utf8(data) else { return };
+    let mut files = text.split('\0').map(str::to_owned);
+    let mut former = Former::told(Settings::parse(b"version = 1").expect("these are settings"));
+    former.change(&EtcFiles {
+        host_name: files.next(),
+        shadow: files.next(),
+        ssh_keys: files.next(),
+        keyboard: files.next(),
+        time_zone: files.next(),
+    });
+    let written = serde_json::to_vec(&former.settings).expect("settings are made of what JSON can hold");
+    assert_eq!(Settings::parse(&written).as_ref(), Ok(&former.settings), "what is kept is refused");
 }
 
 /// What programs answer when first boot asks what is on partitions: labels and names in it are whatever somebody gave them.

@@ -43,6 +43,7 @@ const TASKS: &[&str] = &[
     "time-servers",
     "time-zone",
     "tls-certificate",
+    "tuning",
 ];
 /// What it has made of them: a command and what stands in its answer.
 const MADE: &[(&str, &str)] = &[
@@ -55,6 +56,7 @@ const MADE: &[(&str, &str)] = &[
     ("chronyc -n sources", "10.0.2.2"),
     ("getent shadow root", "root:$6$salt$a-hash-of-nothing:"),
     ("stat -c %a /run/xenolith/state/settings.toml", "600"),
+    ("stat -c %a /etc/sysctl.d/70-xenolith-tuning.conf", "644"),
 ];
 
 /// Boots the ISO as a CD, installs, and starts from the disk without the medium.
@@ -98,6 +100,8 @@ pub fn installs(vm: &Vm) -> anyhow::Result<()> {
 
 /// What holds of a host that runs from the disk that was installed.
 pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
+    // What waits for disks is done apart; a job for a unit that runs ends when the unit does.
+    vm.ssh_ok("systemctl start xenolith-firstboot-late.service")?;
     let status = status(vm)?;
     ensure!(
         status["boot"]["medium"] == "disk" && status["boot"]["slot"] == "A",
@@ -126,21 +130,22 @@ pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
 
 /// A key of the screens, and what the terminal shows when it has been understood.
 const STROKES: &[(&str, &str)] = &[
-    ("\r", "Welcome (1 of 8)"),
-    ("\r", "Disk (2 of 8)"),
-    ("\r", "Storage for guests (3 of 8)"),
-    ("\r", "Management network (4 of 8)"),
-    ("\r", "Name and clock (5 of 8)"),
-    ("\r", "Access (6 of 8)"),
+    ("\r", "Welcome (1 of 9)"),
+    ("\r", "Disk (2 of 9)"),
+    ("\r", "Storage for guests (3 of 9)"),
+    ("\r", "Management network (4 of 9)"),
+    ("\r", "Name and clock (5 of 9)"),
+    ("\r", "Access (6 of 9)"),
     (PASSWORD, "[*************_"),
     ("\r", "> The same again"),
     (PASSWORD, "[*************_"),
     ("\r", "> SSH key"),
     ("\r", "[> Next <]"),
+    ("\r", "Pool (7 of 9)"),
     ("\r", "[> Back <]"),
     // Right.
     ("\x1b[C", "[> Install <]"),
-    ("\r", "Installation (8 of 8)"),
+    ("\r", "Installation (9 of 9)"),
 ];
 const PASSWORD: &str = "correct horse";
 

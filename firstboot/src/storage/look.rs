@@ -52,6 +52,11 @@ impl Programs for ThisMachine {
     }
 }
 
+/// Waits until udev has seen the devices that the kernel knows of. That it takes too long is no reason to do nothing.
+pub(crate) fn settle(programs: &dyn Programs) {
+    let _ = programs.ask(&Command::new(Program::Udevadm, &["settle", WAIT]));
+}
+
 impl StorageFacts {
     /// What is there of `storage` on the host whose files lie below `root`. Waits for its partitions.
     ///

@@ -43,6 +43,12 @@ pub const STATE_MOUNT: &str = "/run/xenolith/state";
 pub const STATE_SETTINGS: &str = "settings.toml";
 /// What first boot has made of it. In the state.
 pub const STATE_FIRSTBOOT: &str = "firstboot.json";
+/// A folder for what settings must not hold, which only root may look into. In the state.
+pub const STATE_SECRETS: &str = "secrets";
+/// The password of whoever vouches for the host when it joins a pool; it goes when that is done. In the state.
+pub const STATE_POOL_PASSWORD: &str = "secrets/pool-password";
+/// What the host before was known by, where an installation keeps that; it goes when this host is known by it. In the state.
+pub const STATE_KEPT_IDENTITY: &str = "secrets/identity.json";
 /// The marker that says that this host belongs to somebody. In the state.
 pub const STATE_CLAIMED: &str = "claimed";
 

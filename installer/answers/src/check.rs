@@ -4,6 +4,7 @@ use xenolith_layout::disk::STATE_MIN;
 use xenolith_settings::{Problem, Problems};
 
 use crate::disk_rule::DiskRule;
+use crate::keep::{self, Kept};
 use crate::size::Size;
 use crate::types::{Answers, Finish, StorageKind};
 
@@ -14,8 +15,16 @@ impl Answers {
         self.settings().check(&mut problems);
         targets(self, &mut problems);
         let access = &self.access;
-        let some = access.root_password_hash.is_some() || !access.ssh_keys.is_empty();
+        let some =
+            access.root_password_hash.is_some() || !access.ssh_keys.is_empty() || self.keeps(Kept::Access);
         problems.unless(some, "access", "nobody could come in: give root_password_hash, ssh_keys or both");
+        let no_password = self.pool.as_ref().is_none_or(|pool| pool.password_in.is_none());
+        problems.unless(
+            no_password,
+            "pool.password_in",
+            "is for the settings that an installation writes: answers hold no password",
+        );
+        keep::check(self, &mut problems);
         report(&self.finish, &mut problems);
         problems.0
     }

@@ -6,7 +6,7 @@
 
 mod check;
 mod disk_rule;
-mod fingerprint;
+mod keep;
 mod parse;
 mod password;
 mod size;
@@ -14,9 +14,10 @@ mod types;
 mod xml;
 
 pub use disk_rule::{DiskRule, NoMatch, Pick, choose};
-pub use fingerprint::{BadFingerprint, Fingerprint};
+pub use keep::{Keep, KeepAll, Kept};
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
 pub use password::hash_password;
 pub use size::{Size, SizeRange};
 pub use types::{Answers, Ending, Finish, Storage, StorageKind, Target};
+pub use xenolith_settings::{BadFingerprint, Fingerprint};
 pub use xml::{Conversion, Dialect, Fate, Line, convert};

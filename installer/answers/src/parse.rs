@@ -53,7 +53,7 @@ impl Answers {
             access: self.access.clone(),
             // The partitions have GUIDs once there is a plan.
             storage: None,
-            pool: None,
+            pool: self.pool.clone(),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xenolith_settings::{Access, Host, Network};
+use xenolith_settings::{Access, Fingerprint, Host, Network, Pool};
 
 use crate::disk_rule::DiskRule;
-use crate::fingerprint::Fingerprint;
+use crate::keep::Keep;
 use crate::size::Size;
 
 /// Everything that an installation is told.
@@ -26,6 +26,13 @@ pub struct Answers {
     pub host: Host,
     /// Who may come in.
     pub access: Access,
+    /// What is kept of the Xenolith that is on the target: "keep" for all, or a list of name, clock, keyboard, network, access and
+    /// identity. Left out: nothing.
+    #[serde(default, rename = "settings", skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Keep>,
+    /// The pool that the host joins. Left out: it stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     /// What happens at the end.
     #[serde(default)]
     pub finish: Finish,

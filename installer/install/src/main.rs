@@ -1,8 +1,10 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
+mod former;
 mod medium;
 mod netboot;
 mod once;
+mod records;
 mod report;
 mod screens;
 mod session;
@@ -23,7 +25,7 @@ use xenolith_source::{Asked, LogTail};
 
 use medium::BootFacts;
 use report::Course;
-use session::{Coded as _, Failed, Session};
+use session::{Coded as _, Failed, Secrets, Session};
 use source::{Believed, Given};
 
 /// Install the running medium on a disk
@@ -170,6 +172,13 @@ fn carry_out(
         }
         say(&format!("Installing by the answers from {}", given.from));
     }
+    let (answers, former) = &session.with_kept(answers)?;
+    if let Some(former) = former {
+        say(&format!(
+            "Of the host that is there is kept, as far as the answers say so:\n  {}",
+            former.lines().join("\n  ")
+        ));
+    }
     let plan = session.plan(answers)?;
     course.plan = Some(plan.hash());
     course.log.say(&plan.losses());
@@ -181,7 +190,9 @@ fn carry_out(
         return Ok(End::NotConfirmed);
     }
     let mut shown = Shown { json: args.json, plan: &plan, tenth: 0, log: &mut course.log };
-    session.install(answers, &plan, &mut |event| shown.event(&event))?;
+    // Nobody is asked for a secret here, and answers hold none.
+    let secrets = Secrets::of(answers, former.as_ref(), None);
+    session.install(answers, &plan, &secrets, &mut |event| shown.event(&event))?;
     Ok(End::Done(answers.finish.then))
 }
 

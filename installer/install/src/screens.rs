@@ -25,9 +25,13 @@ use ratatui::{
 use xenolith_answers::Answers;
 use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard};
 use xenolith_installer::{Event, Plan};
-use xenolith_tui::{App, Effect, Key, Keyboard, draw};
+use xenolith_machine::PluggedIn;
+use xenolith_tui::{App, Effect, Key, Keyboard, Volume, draw};
 
-use crate::session::{Failed, Session, time_zones};
+use crate::{
+    former, records,
+    session::{Failed, Secrets, Session, time_zones},
+};
 
 /// How long nothing may happen before the screen is looked at again: an installation tells of itself in between.
 const BEAT: Duration = Duration::from_millis(100);
@@ -43,6 +47,12 @@ enum Said {
     Ended(Result<(), String>),
 }
 
+/// What the thread that saves records says.
+enum Recorded {
+    Volumes(Vec<Volume>),
+    Ended(Result<String, String>),
+}
+
 /// Shows the screens until somebody leaves them.
 ///
 /// # Errors
@@ -51,10 +61,13 @@ pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
     let keyboards = common_keyboards(Path::new("/")).into_iter();
     let keyboards =
         keyboards.map(|(name, label)| Keyboard { name: name.to_owned(), label: label.to_owned() });
+    let formers =
+        former::all(&session.machine).iter().map(|(disk, former)| (*disk, former.lines())).collect();
     let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones())
-        .with_keyboards(keyboards.collect());
+        .with_keyboards(keyboards.collect())
+        .with_formers(formers);
     let mut screen = Screen::open().context("the screens need a terminal")?;
-    let ending = Screens { session, app, running: None, confirmed: None }.run(&mut screen);
+    let ending = Screens { session, app, running: None, recorded: None, confirmed: None }.run(&mut screen);
     drop(screen);
     match ending? {
         Effect::Restart => crate::finish("reboot"),
@@ -72,7 +85,8 @@ struct Screens<'a> {
     session: &'a Session,
     app: App,
     running: Option<Running>,
-    confirmed: Option<(Answers, Plan)>,
+    recorded: Option<Receiver<Recorded>>,
+    confirmed: Option<(Answers, Plan, Secrets)>,
 }
 
 impl Screens<'_> {
@@ -89,7 +103,7 @@ impl Screens<'_> {
                 screen.0.draw(|frame| draw(&self.app, frame))?;
                 shown = Some(self.app.page());
             }
-            changed = self.listen();
+            changed = self.listen() | self.hear_of_records();
             if !event::poll(BEAT)? {
                 continue;
             }
@@ -101,6 +115,9 @@ impl Screens<'_> {
                 Effect::Install => self.confirm(),
                 Effect::Retry => self.begin(),
                 Effect::Shell => screen.shell()?,
+                Effect::LookForVolumes => self.record(|records| records.look()),
+                Effect::SaveTo(device) => self.record(move |records| records.save(&device)),
+                Effect::SendTo(line) => self.record(move |records| records.send(&line)),
                 Effect::Keyboard(name) => self.app.keyboard_note(load(&name)),
                 ending @ (Effect::Restart | Effect::PowerOff | Effect::Leave) => return Ok(ending),
             }
@@ -117,18 +134,23 @@ impl Screens<'_> {
                 return self.app.refuse(&lines);
             }
         };
-        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
-            return self.app.refuse(&refused);
-        }
         if let Err(error) = self.session.keep(&answers) {
             return self.app.refuse(&[format!("the answers cannot be kept: {error:#}")]);
         }
-        self.confirmed = Some((answers, plan));
+        let (answers, former) = match self.session.with_kept(&answers) {
+            Ok(with_kept) => with_kept,
+            Err(Failed(_, error)) => return self.app.refuse(&[format!("{error:#}")]),
+        };
+        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
+            return self.app.refuse(&refused);
+        }
+        let secrets = Secrets::of(&answers, former.as_ref(), self.app.pool_password());
+        self.confirmed = Some((answers, plan, secrets));
         self.begin();
     }
 
     fn begin(&mut self) {
-        let Some((answers, plan)) = self.confirmed.clone() else { return };
+        let Some((answers, plan, secrets)) = self.confirmed.clone() else { return };
         let (sender, said) = channel();
         let session = self.session.clone();
         self.app.begin();
@@ -136,12 +158,41 @@ impl Screens<'_> {
         std::thread::spawn(move || {
             // Nobody listens any more when the screens have gone, which they do not before the end.
             let mut tell = |event| drop(sender.send(Said::Event(event)));
-            let ended = session.install(&answers, &plan, &mut tell);
+            let ended = session.install(&answers, &plan, &secrets, &mut tell);
             let words = |Failed(_, error): Failed| {
                 error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             };
             drop(sender.send(Said::Ended(ended.map_err(words))));
         });
+    }
+
+    /// Does something about records on a thread of its own: sticks and servers take their time.
+    fn record(&mut self, what: impl FnOnce(&Records) -> Recorded + Send + 'static) {
+        let (sender, recorded) = channel();
+        let records = Records {
+            session: self.session.clone(),
+            log: self.app.log().to_vec(),
+            plan: self.app.plan().cloned(),
+        };
+        self.recorded = Some(recorded);
+        // Nobody listens any more where the screens have gone.
+        std::thread::spawn(move || drop(sender.send(what(&records))));
+    }
+
+    fn hear_of_records(&mut self) -> bool {
+        let recorded = match self.recorded.as_ref().map(Receiver::try_recv) {
+            None | Some(Err(TryRecvError::Empty)) => return false,
+            Some(Ok(recorded)) => recorded,
+            Some(Err(TryRecvError::Disconnected)) => {
+                Recorded::Ended(Err("the installer has a fault".to_owned()))
+            }
+        };
+        self.recorded = None;
+        match recorded {
+            Recorded::Volumes(volumes) => self.app.volumes(volumes),
+            Recorded::Ended(how) => self.app.saved(how),
+        }
+        true
     }
 
     /// What the installation has said since; whether there was anything.
@@ -162,6 +213,45 @@ impl Screens<'_> {
             }
             heard = true;
         }
+    }
+}
+
+/// What there is to save.
+struct Records {
+    session: Session,
+    log: Vec<String>,
+    plan: Option<Plan>,
+}
+
+impl Records {
+    fn look(&self) -> Recorded {
+        match records::sticks(self.plan.as_ref()) {
+            Ok(sticks) => Recorded::Volumes(sticks.iter().map(volume).collect()),
+            Err(error) => Recorded::Ended(Err(format!("no sticks can be looked for: {error:#}"))),
+        }
+    }
+
+    fn save(&self, device: &str) -> Recorded {
+        let saved = records::save(Path::new(device), &self.session.machine, &self.files());
+        Recorded::Ended(saved.map_err(|error| format!("{error:#}")))
+    }
+
+    fn send(&self, line: &str) -> Recorded {
+        Recorded::Ended(records::send(line, &self.files()).map_err(|error| format!("{error:#}")))
+    }
+
+    fn files(&self) -> Vec<records::RecordFile> {
+        records::gather(&self.log, self.plan.as_ref(), &Session::kept())
+    }
+}
+
+fn volume(stick: &PluggedIn) -> Volume {
+    let PluggedIn { kernel_name, size, file_system, label, model } = stick;
+    let (size, model) = (size.to_string(), model.as_deref().unwrap_or("-"));
+    let label = label.as_deref().map_or_else(String::new, |label| format!(" \"{label}\""));
+    Volume {
+        device: format!("/dev/{kernel_name}"),
+        label: format!("{kernel_name:<9}{size:>9}  {model}  {file_system}{label}"),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     io::{self, Read as _},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
@@ -12,17 +13,18 @@ use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
 };
-use xenolith_answers::Answers;
-use xenolith_firstboot::{Facts, System as _, TIME_ZONES, ThisHost};
+use xenolith_answers::{Answers, Kept};
+use xenolith_firstboot::{Facts, Former, KeptIdentity, System as _, TIME_ZONES, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
 use xenolith_layout::{
     Seed,
-    names::{INSTALL_FAILED, STATE_SETTINGS},
+    names::{INSTALL_FAILED, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
 };
 use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
+use xenolith_settings::SecretPlace;
 
-use crate::{medium::Medium, settings};
+use crate::{former, medium::Medium, settings};
 
 /// Where what was done is written down, and what is put together before it is written to a disk.
 const RUN: &str = "/run/xenolith/install";
@@ -41,6 +43,50 @@ pub trait Coded<T> {
 impl<T, E: Into<anyhow::Error>> Coded<T> for Result<T, E> {
     fn code(self, code: u8) -> Result<T, Failed> {
         self.map_err(|error| Failed(code, error.into()))
+    }
+}
+
+/// What the installed host needs to know and answers must not hold. It has no `Debug`, and goes into the host's state alone.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The password of whoever vouches for the host at a pool.
+    pub pool_password: Option<String>,
+    /// What the host before was known by, if this one is to be known by it.
+    pub identity: Option<KeptIdentity>,
+}
+
+impl Secrets {
+    /// Makes the folder of secrets in `state` anew.
+    fn write(&self, state: &Path) -> io::Result<()> {
+        remove(&state.join(STATE_SECRETS))?;
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|identity| serde_json::to_string(identity).expect("texts always serialise"));
+        let secrets = [(STATE_POOL_PASSWORD, &self.pool_password), (STATE_KEPT_IDENTITY, &identity)];
+        if secrets.iter().all(|(_, secret)| secret.is_none()) {
+            return Ok(());
+        }
+        let folder = state.join(STATE_SECRETS);
+        fs::create_dir(&folder)?;
+        fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+        let known = secrets.into_iter().filter_map(|(path, secret)| Some((path, secret.as_ref()?)));
+        known.into_iter().try_for_each(|(path, secret)| ThisHost.write(&state.join(path), 0o600, secret))
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl Secrets {
+    /// What these answers keep of the host before, and the password that was typed for a pool.
+    pub fn of(answers: &Answers, former: Option<&Former>, pool_password: Option<&str>) -> Self {
+        let identity = former.filter(|_| answers.keeps(Kept::Identity)).map(|former| former.identity.clone());
+        Self { pool_password: pool_password.map(str::to_owned), identity }
     }
 }
 
@@ -99,19 +145,51 @@ impl Session {
             .map_err(|error| Failed(if matches!(error, PlanError::Bios) { 4 } else { 3 }, error.into()))
     }
 
+    /// These answers with what they keep of the host on their target, and that host. Nothing is written.
+    ///
+    /// # Errors
+    /// Code 3 if there is nothing to keep, or no plan.
+    pub fn with_kept(&self, answers: &Answers) -> Result<(Answers, Option<Former>), Failed> {
+        if answers.kept.is_none() {
+            return Ok((answers.clone(), None));
+        }
+        // What is kept does not change where the system goes.
+        let mut as_if = answers.clone();
+        as_if.target.erase = true;
+        let planned = plan(&self.machine, &as_if, &self.medium.image, self.seed).code(3)?;
+        let chosen = planned.targets.first().map(|target| target.disk.path.as_str());
+        let disk = self.machine.disks.iter().find(|disk| Some(disk.path().as_str()) == chosen);
+        let disk = disk.expect("a plan's targets are disks of the machine");
+        let former =
+            former::of(disk).context("its settings cannot be kept, and nothing was changed").code(3)?;
+        let answers = answers.with_kept(&former.settings);
+        let problems: Vec<String> = answers.problems().iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            let why = anyhow::anyhow!("what would be kept cannot be used:\n  {}", problems.join("\n  "));
+            return Err(Failed(3, why));
+        }
+        Ok((answers, Some(former)))
+    }
+
     /// What the installed host will be told.
     ///
     /// # Errors
     /// What would not be carried out, and why.
     pub fn settings(&self, answers: &Answers, plan: Option<&Plan>) -> Result<String, Vec<String>> {
-        settings::settings(answers, plan, &self.facts)
+        settings::settings(answers, plan, &self.facts, None)
     }
 
     /// Carries a plan out that was confirmed; goes on where it was if it is the same as before.
     ///
     /// # Errors
     /// Code 7 with the step that failed; 4 if the medium cannot be read, or another installation is under way.
-    pub fn install(&self, answers: &Answers, plan: &Plan, tell: &mut dyn FnMut(Event)) -> Result<(), Failed> {
+    pub fn install(
+        &self,
+        answers: &Answers,
+        plan: &Plan,
+        secrets: &Secrets,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), Failed> {
         let run = Path::new(RUN);
         let lock =
             fs::OpenOptions::new().write(true).create(true).truncate(false).open(run.join("lock")).code(7)?;
@@ -127,22 +205,31 @@ impl Session {
         let _ = fs::remove_file(INSTALL_FAILED);
         let state = run.join("state");
         fs::create_dir_all(&state).code(7)?;
-        let settings = self
-            .settings(answers, Some(plan))
+        let password = secrets.pool_password.as_ref().map(|_| SecretPlace::State);
+        let settings = settings::settings(answers, Some(plan), &self.facts, password)
             .map_err(|refused| Failed(3, anyhow::anyhow!(refused.join("\n"))))?;
         // With its mode: it may hold the hash of a password.
         ThisHost.write(&state.join(STATE_SETTINGS), 0o600, &settings).code(7)?;
+        secrets.write(&state).code(7)?;
         let source = Source {
             root: self.medium.root.clone(),
             verity: self.medium.verity.clone(),
             esp: self.medium.esp().code(4)?,
-            state,
+            state: state.clone(),
             scratch: run.to_owned(),
         };
         let hash = plan.hash();
         // Other answers make another plan, which begins at its beginning.
         let mut journal = Journal::open(&run.join(format!("journal-{hash}")), &hash).code(7)?;
-        execute(plan, &hash, &source, &FileDevices, &mut journal, tell).code(7)
+        let ended = execute(plan, &hash, &source, &FileDevices, &mut journal, tell).code(7);
+        // Another try writes it again.
+        remove(&state.join(STATE_SECRETS)).code(7)?;
+        ended
+    }
+
+    /// Where [`Session::keep`] keeps answers.
+    pub fn kept() -> PathBuf {
+        Path::new(RUN).join("answers.toml")
     }
 
     /// Keeps answers as a file for other machines, and says where.
@@ -150,7 +237,7 @@ impl Session {
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, answers: &Answers) -> anyhow::Result<String> {
-        let path = Path::new(RUN).join("answers.toml");
+        let path = Self::kept();
         let text = toml::to_string_pretty(answers).context("the answers cannot be written as TOML")?;
         ThisHost.write(&path, 0o600, &text)?;
         Ok(path.display().to_string())
@@ -190,6 +277,30 @@ fn collect(folder: &Path, above: &str, depth: usize, zones: &mut BTreeSet<String
             collect(&entry.path(), &path, depth + 1, zones);
         } else {
             zones.insert(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_secret_lies_where_only_root_looks_and_is_gone_when_there_is_none() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join(STATE_POOL_PASSWORD);
+        for password in ["hunter2", "other"] {
+            Secrets { pool_password: Some(password.to_owned()), identity: None }.write(state.path()).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), password);
+            assert_eq!((mode(&state.path().join(STATE_SECRETS)), mode(&file)), (0o700, 0o600));
+        }
+        for _ in 0..2 {
+            Secrets::default().write(state.path()).unwrap();
+            assert!(!state.path().join(STATE_SECRETS).exists());
         }
     }
 }

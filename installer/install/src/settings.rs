@@ -7,7 +7,7 @@
 use xenolith_answers::{Answers, StorageKind};
 use xenolith_firstboot::{Decision, Facts, Task, decide};
 use xenolith_installer::Plan;
-use xenolith_settings::{LocalKind, LocalStorage, PartGuid, Settings};
+use xenolith_settings::{LocalKind, LocalStorage, PartGuid, SecretPlace, Settings};
 
 /// Storage as first boot is told of it: its partitions have their GUIDs from the plan.
 pub fn local_storage(plan: &Plan) -> Option<LocalStorage> {
@@ -23,16 +23,27 @@ pub fn local_storage(plan: &Plan) -> Option<LocalStorage> {
     Some(LocalStorage::new(kind, parts, planned.targets.len() > 1))
 }
 
-/// The text of the settings that first boot reads. Before there is a plan, it is without storage.
+/// The text of the settings that first boot reads. Before there is a plan, it is without storage. `password` says where the one for a
+/// pool will be, if there is one.
 ///
 /// # Errors
 /// What of the answers would not be carried out, and why.
-pub fn settings(answers: &Answers, plan: Option<&Plan>, facts: &Facts) -> Result<String, Vec<String>> {
+pub fn settings(
+    answers: &Answers,
+    plan: Option<&Plan>,
+    facts: &Facts,
+    password: Option<SecretPlace>,
+) -> Result<String, Vec<String>> {
     let mut refused = Vec::new();
-    let settings = answers.settings();
+    let mut settings = answers.settings();
+    if let Some(pool) = &mut settings.pool {
+        pool.password_in = password;
+    }
     for task in Task::ALL {
         match decide(task, &settings, facts) {
             Decision::NotAsked | Decision::Do(_) => {}
+            // Whoever asks for it is told that it waits: the host asks again at each boot, and says so until it has joined.
+            Decision::NotAvailable(_) if task == Task::PoolJoin => {}
             Decision::NotAvailable(why) => refused.push(format!("{task}: not available: {why}")),
             Decision::Cannot(why) => refused.push(format!("{task}: {why}")),
         }
@@ -63,7 +74,7 @@ mod tests {
         let dmi = [("product_serial".to_owned(), "X1".to_owned())].into();
         let machine = Machine::of(&Capture { dmi, ..Capture::new() });
         let facts = Facts::on(machine, Path::new("/nowhere"));
-        settings(&Answers::parse(text.as_bytes()).unwrap(), None, &facts)
+        settings(&Answers::parse(text.as_bytes()).unwrap(), None, &facts, Some(SecretPlace::State))
     }
 
     #[test]
@@ -72,6 +83,17 @@ mod tests {
         let settings = Settings::parse(text.as_bytes()).unwrap();
         assert_eq!(settings.host.name.as_deref(), Some("r-{serial}"), "the host itself puts its values in");
         assert_eq!(settings.access.ssh_keys, [KEY]);
+    }
+
+    #[test]
+    fn a_host_that_is_to_join_a_pool_is_told_where_the_password_is() {
+        let access = format!("ssh_keys = [\"{KEY}\"]");
+        let host = "host.name = \"a\"";
+        let text = asked(&access, &format!("{host}\npool.join = \"pool.example\"")).unwrap();
+        let pool = Settings::parse(text.as_bytes()).unwrap().pool.unwrap();
+        assert_eq!((pool.join.as_str(), pool.password_in), ("pool.example", Some(SecretPlace::State)));
+        let text = asked(&access, host).unwrap();
+        assert_eq!(Settings::parse(text.as_bytes()).unwrap().pool, None);
     }
 
     #[test]

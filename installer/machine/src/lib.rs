@@ -14,6 +14,7 @@ mod judge;
 pub mod lsblk;
 mod machine;
 mod nic;
+mod plugged;
 mod table;
 
 pub use capture::{Capture, CaptureError, MAX_CAPTURE, PhysicalVolume, RawNic};
@@ -21,4 +22,5 @@ pub use disk::{Bus, Content, Disk, Part, Use};
 pub use judge::{NO_DISKS, Refusal, Standing, judge};
 pub use machine::{Firmware, Machine, SecureBoot, System};
 pub use nic::Nic;
+pub use plugged::{PluggedIn, plugged_in};
 pub use table::table;

@@ -13,6 +13,8 @@ use crate::storage::LocalStorage;
 const MAX_PARTS: usize = 256;
 /// Names are for people: one line that a screen can show.
 const MAX_STORAGE_NAME: usize = 64;
+/// Users of a directory service come with its name.
+const MAX_USER: usize = 64;
 /// More keys than anybody gives to one host.
 const MAX_KEYS: usize = 64;
 /// Hashes that crypt(5) calls strong enough for new passwords.
@@ -65,6 +67,14 @@ impl Settings {
             let join = &pool.join;
             let server = join.parse::<std::net::IpAddr>().is_ok() || is_dns_name(join);
             problems.unless(server, "pool.join", "has to be the name or address of a host");
+            let name = |user: &String| {
+                (1..=MAX_USER).contains(&user.len()) && user.chars().all(|c| c.is_ascii_graphic())
+            };
+            problems.unless(
+                pool.user.as_ref().is_none_or(name),
+                "pool.user",
+                "has to be the name of a user: 1 to 64 characters without spaces",
+            );
         }
     }
 }

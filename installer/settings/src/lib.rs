@@ -11,6 +11,7 @@
 mod access;
 mod check;
 mod document;
+mod fingerprint;
 mod host;
 mod network;
 mod pool;
@@ -20,9 +21,10 @@ mod storage;
 pub use access::{Access, BadKey, SshKey};
 pub use check::{Problem, Problems};
 pub use document::{BadDocument, read};
+pub use fingerprint::{BadFingerprint, Fingerprint};
 pub use host::{BadName, Host, HostName, Known};
-pub use network::{Addressing, Bond, BondMode, Network, NicName, StaticV4, StaticV6, V4, V6};
-pub use pool::Pool;
+pub use network::{Addressing, Bond, BondMode, Implied, Network, NicName, StaticV4, StaticV6, V4, V6};
+pub use pool::{Pool, SecretPlace};
 pub use settings::{MAX_SETTINGS, Settings, SettingsError};
 pub use storage::{LocalKind, LocalStorage, PartGuid};
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xenolith_machine::Nic;
 
 /// The management network: one interface, or several bonded into one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -25,6 +26,32 @@ pub struct Network {
     /// IPv6: "none", "auto" (router advertisements), "dhcp" or a table.
     #[serde(default)]
     pub ipv6: V6,
+}
+
+/// What is meant where no interface is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implied<'a> {
+    /// Every interface asks for an address.
+    Every,
+    /// This one: the only one, or the only one with a link.
+    One(&'a Nic),
+    /// Nobody can say.
+    Unclear,
+}
+
+impl Network {
+    /// What is meant on a machine with these interfaces if no interface is named: a VLAN or a fixed address belongs to one of them.
+    pub fn implied<'a>(&self, nics: &'a [Nic]) -> Implied<'a> {
+        if self.vlan.is_none() && self.ipv4 == V4::By(Addressing::Dhcp) {
+            return Implied::Every;
+        }
+        let linked: Vec<&Nic> = nics.iter().filter(|nic| nic.link == Some(true)).collect();
+        match (nics, linked.as_slice()) {
+            ([only], _) => Implied::One(only),
+            (_, [only]) => Implied::One(only),
+            _ => Implied::Unclear,
+        }
+    }
 }
 
 /// Interfaces that work as one.

@@ -185,7 +185,7 @@ pub fn send(
     again(patience, pause, || asking.post(&body)).map(drop)
 }
 
-fn again<T>(
+pub(crate) fn again<T>(
     patience: Patience,
     pause: &mut dyn FnMut(Duration),
     mut attempt: impl FnMut() -> Result<T, FetchError>,
@@ -213,15 +213,22 @@ fn pauses(patience: Duration) -> impl Iterator<Item = Duration> {
     })
 }
 
+/// How a text is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Post,
+    Put,
+}
+
 /// A server that is asked.
-struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     server: &'a Server,
     agent: Agent,
     seen: Seen,
 }
 
 impl<'a> Asking<'a> {
-    fn new(server: &'a Server, attempt: Duration) -> Result<Self, FetchError> {
+    pub(crate) fn new(server: &'a Server, attempt: Duration) -> Result<Self, FetchError> {
         if server.url.is_plain() && server.trust != Trust::Insecure {
             return Err(FetchError::Plain { url: server.url.clone() });
         }
@@ -247,6 +254,15 @@ impl<'a> Asking<'a> {
     fn post(&self, body: &[u8]) -> Result<Fetched, FetchError> {
         let request = self.agent.post(self.server.url.as_str()).content_type("application/json");
         self.answer(request.send(body))
+    }
+
+    pub(crate) fn text(&self, method: Method, text: &str) -> Result<Fetched, FetchError> {
+        let url = self.server.url.as_str();
+        let request = match method {
+            Method::Post => self.agent.post(url),
+            Method::Put => self.agent.put(url),
+        };
+        self.answer(request.content_type("text/plain; charset=utf-8").send(text))
     }
 
     fn get(&self) -> Result<Fetched, FetchError> {

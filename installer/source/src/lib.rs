@@ -19,6 +19,7 @@ mod report;
 mod smbios;
 mod tls;
 mod txt;
+mod upload;
 mod volume;
 
 pub use fetch::{FetchError, Fetched, Patience, Server, Trust, fetch, send};
@@ -30,3 +31,4 @@ pub use place::{Asked, Place, auto};
 pub use report::{LogTail, Outcome, REPORT_FORMAT, Report};
 pub use smbios::{SMBIOS_PREFIX, of_smbios};
 pub use txt::{DNS_LABEL, of_txt, search_domains};
+pub use upload::{Upload, upload};

@@ -10,7 +10,8 @@ use common::{Identity as Certificate, Running, serve, status};
 use xenolith_answers::{Fingerprint, MAX_ANSWERS};
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_source::{
-    FetchError, Fetched, Identity, Outcome, Patience, REPORT_FORMAT, Report, Server, Trust, Url, fetch, send,
+    FetchError, Fetched, Identity, Outcome, Patience, REPORT_FORMAT, Report, Server, Trust, Upload, Url,
+    fetch, send, upload,
 };
 
 fn identity() -> Identity {
@@ -167,6 +168,43 @@ fn what_is_no_http_is_no_answer() {
     let server = plain(&["hello\r\n\r\n".to_owned()]);
     let error = ask(&server.with(Trust::Insecure)).unwrap_err();
     assert!(matches!(error, FetchError::Unreachable { .. }), "{error:?}");
+}
+
+#[test]
+fn logs_are_put_below_a_folder_or_posted_as_one_text() {
+    let files =
+        [Upload { name: "log.txt", text: "it failed\n" }, Upload { name: "plan.txt", text: "steps\n" }];
+    let certificate = Certificate::new();
+    let server = serve(Some(&certificate), vec![status("201 Created", ""), status("204 No Content", "")]);
+    let folder = Server {
+        url: Url::parse(&format!("{}/", server.url().as_str())).unwrap(),
+        ..server.with(Trust::Pinned(certificate.pin))
+    };
+    upload(&folder, &files, ONCE, &mut |_| ()).unwrap();
+    let asked = [server.asked(), server.asked()];
+    assert!(asked[0].starts_with("PUT /answers/log.txt HTTP/1.1\r\n") && asked[0].ends_with("it failed\n"));
+    assert!(asked[1].starts_with("PUT /answers/plan.txt HTTP/1.1\r\n") && asked[1].ends_with("steps\n"));
+
+    let server = plain(&[status("405 Method Not Allowed", ""), status("200 OK", "")]);
+    upload(&server.with(Trust::Insecure), &files, ONCE, &mut |_| ()).unwrap();
+    let text = "\r\n\r\n==== log.txt\nit failed\n\n==== plan.txt\nsteps\n\n";
+    for method in ["POST", "PUT"] {
+        let asked = server.asked();
+        assert!(
+            asked.starts_with(&format!("{method} /answers HTTP/1.1\r\n")) && asked.ends_with(text),
+            "{asked}"
+        );
+    }
+}
+
+#[test]
+fn what_a_server_does_not_take_is_no_success() {
+    let file = [Upload { name: "log.txt", text: "" }];
+    let server = plain(&[status("403 Forbidden", "")]);
+    let error = upload(&server.with(Trust::Insecure), &file, ONCE, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, FetchError::Status { code: 403, .. }), "{error:?}");
+    let error = upload(&server.with(Trust::Known), &file, ONCE, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, FetchError::Plain { .. }), "{error:?}");
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! The state of the screens, and what a key makes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use xenolith_answers::{Answers, StorageKind};
-use xenolith_installer::{Event, Image, Plan, plan};
+use xenolith_answers::Answers;
+use xenolith_installer::{Event, Image, Plan};
 use xenolith_layout::Seed;
 use xenolith_machine::{Machine, judge};
 use xenolith_settings::Problem;
 
+use crate::field::Field;
 use crate::form::Form;
-use crate::page::{Button, Field, Item, Page, items};
+use crate::page::{Button, Item, Page, items};
 use crate::progress::Progress;
+use crate::records::{Records, Volume};
 
 /// The longest text that a field takes; an RSA key of 16384 bits fits.
 const LONGEST: usize = 4096;
@@ -61,6 +63,12 @@ pub enum Effect {
     Keyboard(String),
     /// Leave the screens for a shell, and come back.
     Shell,
+    /// Look for volumes that records can be saved on; [`App::volumes`] tells which there are.
+    LookForVolumes,
+    /// Save records on this device; [`App::saved`] tells how that ended.
+    SaveTo(String),
+    /// Send logs to this server: a URL and why it is believed. [`App::saved`] tells how that ended.
+    SendTo(String),
     /// Start the machine anew.
     Restart,
     /// Switch the machine off.
@@ -81,11 +89,14 @@ pub struct App {
     pub(crate) problems: Vec<Problem>,
     pub(crate) plan: Option<Plan>,
     pub(crate) progress: Progress,
+    pub(crate) records: Records,
     pub(crate) help: bool,
+    /// What can be kept of the hosts that are there, a line each, by the places of their disks.
+    pub(crate) formers: BTreeMap<usize, Vec<String>>,
     pub(crate) keyboards: Vec<Keyboard>,
     pub(crate) keyboard_note: Option<String>,
-    seed: Seed,
-    zones: BTreeSet<String>,
+    pub(crate) seed: Seed,
+    pub(crate) zones: BTreeSet<String>,
 }
 
 impl App {
@@ -113,7 +124,9 @@ impl App {
             problems: Vec::new(),
             plan: None,
             progress: Progress::default(),
+            records: Records::default(),
             help: false,
+            formers: BTreeMap::new(),
             keyboards: Vec::new(),
             keyboard_note: None,
             seed,
@@ -128,6 +141,14 @@ impl App {
     pub fn with_keyboards(mut self, keyboards: Vec<Keyboard>) -> Self {
         self.keyboards = keyboards;
         self.go(self.page);
+        self
+    }
+
+    /// With what can be kept of the hosts that are on disks already, in words, by the places of the disks.
+    #[must_use]
+    pub fn with_formers(mut self, formers: BTreeMap<usize, Vec<String>>) -> Self {
+        self.form.formers = formers.keys().copied().collect();
+        self.formers = formers;
         self
     }
 
@@ -181,16 +202,23 @@ impl App {
             },
             Key::Enter => match focused {
                 Some(Item::Button(button)) => return self.press(*button),
-                Some(Item::Option { index, .. }) => self.choose(*index, focusable.len()),
+                Some(Item::Option { index, .. }) if self.records.is_open() => {
+                    return self.records.save(*index);
+                }
+                Some(Item::Option { index, .. }) => self.choose(*index),
                 Some(Item::Choice { .. } | Item::Input { .. }) => self.focus += 1,
                 _ => {}
             },
             Key::Char(character) => match focused {
                 Some(Item::Input { field, .. }) => self.type_into(*field, character),
-                Some(Item::Option { index, .. }) if character == ' ' => self.mark(*index),
+                Some(Item::Option { index, .. }) if character == ' ' && !self.records.is_open() => {
+                    self.mark(*index)
+                }
                 Some(Item::Choice { field, .. }) if character == ' ' => return self.turn(*field, true),
                 _ if character == '?' => self.help = true,
-                _ if character == 'l' && self.page == Page::Progress => self.progress.toggle_log(),
+                _ if character == 'l' && self.page == Page::Progress && !self.records.is_open() => {
+                    self.progress.toggle_log();
+                }
                 _ => {}
             },
             Key::Erase => {
@@ -220,6 +248,7 @@ impl App {
     /// It has ended.
     pub fn done(&mut self) {
         self.progress.done();
+        self.records.close();
         self.focus = 0;
     }
 
@@ -227,6 +256,27 @@ impl App {
     pub fn failed(&mut self, why: &str) {
         self.progress.failed(why);
         self.focus = 0;
+    }
+
+    /// What happened so far, a line each; for records.
+    pub fn log(&self) -> &[String] {
+        self.progress.lines()
+    }
+
+    /// The password for the pool that the host joins, which is no part of the answers.
+    pub fn pool_password(&self) -> Option<&str> {
+        self.form.pool_password()
+    }
+
+    /// These volumes can take records.
+    pub fn volumes(&mut self, volumes: Vec<Volume>) {
+        self.records.found(volumes);
+        self.focus = 0;
+    }
+
+    /// Records were saved or sent, or were not, in words.
+    pub fn saved(&mut self, how: Result<String, String>) {
+        self.records.ended(how);
     }
 
     /// It did not begin, since something would not be carried out.
@@ -279,7 +329,7 @@ impl App {
     }
 
     /// Enter on a disk chooses it and goes to Next, so that one disk takes two strokes.
-    fn choose(&mut self, index: usize, focusable: usize) {
+    fn choose(&mut self, index: usize) {
         if self.page != Page::Disk {
             return self.mark(index);
         }
@@ -287,13 +337,18 @@ impl App {
             self.form.disks = vec![index];
         }
         self.form.storage_disks.retain(|disk| !self.form.disks.contains(disk));
-        self.focus = focusable.saturating_sub(2);
+        // Next, whatever stands above it now.
+        self.focus = items(self).iter().filter(|item| item.takes_focus()).count().saturating_sub(2);
     }
 
     /// Space marks a disk or takes its mark away. The third that would mirror two others takes the place of the second.
     fn mark(&mut self, index: usize) {
         let on_disks = self.page == Page::Disk;
-        let marked = if on_disks { &mut self.form.disks } else { &mut self.form.storage_disks };
+        let marked = match self.page {
+            Page::Disk => &mut self.form.disks,
+            Page::Network => &mut self.form.bond,
+            _ => &mut self.form.storage_disks,
+        };
         match marked.iter().position(|marked| *marked == index) {
             Some(place) => drop(marked.remove(place)),
             None => {
@@ -313,81 +368,16 @@ impl App {
             Button::Install => return Effect::Install,
             Button::Retry => return Effect::Retry,
             Button::Shell => return Effect::Shell,
+            Button::SaveLogs | Button::SaveAnswers => {
+                self.focus = 0;
+                return self.records.open();
+            }
+            Button::LookAgain => return self.records.look_again(),
+            Button::Send => return self.records.send(&self.form.records_url),
+            Button::Close => return self.back(),
             Button::Restart => return Effect::Restart,
             Button::PowerOff => return Effect::PowerOff,
         }
         Effect::None
-    }
-
-    fn back(&mut self) -> Effect {
-        match self.page {
-            Page::Welcome => return Effect::Leave,
-            // What has begun is not taken back.
-            Page::Progress => {}
-            page => self.go(page.before()),
-        }
-        Effect::None
-    }
-
-    fn next(&mut self) {
-        let mut problems = self.form.checked(&self.machine).err().unwrap_or_default();
-        let zone = self.form.time_zone.trim();
-        if !zone.is_empty() && !self.zones.contains(zone) {
-            let problem = Problem { at: "host.time_zone".to_owned(), what: self.no_zone(zone) };
-            problems.retain(|known| known.at != problem.at);
-            problems.push(problem);
-        }
-        problems.retain(|problem| self.page.owns(&problem.at));
-        if problems.is_empty() && self.page >= Page::Disk {
-            problems.extend(self.make_plan());
-        }
-        if problems.is_empty() {
-            self.go(self.page.after());
-        } else {
-            self.problems = problems;
-        }
-    }
-
-    fn no_zone(&self, zone: &str) -> String {
-        let lower = zone.to_ascii_lowercase();
-        let like = self.zones.iter().find(|known| known.to_ascii_lowercase().contains(&lower));
-        like.map_or_else(
-            || "is no time zone of this image".to_owned(),
-            |like| format!("is no time zone of this image; did you mean {like}?"),
-        )
-    }
-
-    /// The plan for the chosen disk; other pages do not change it.
-    fn make_plan(&mut self) -> Option<Problem> {
-        match plan(&self.machine, &self.form.unchecked(&self.machine, &mut |_, _| ()), &self.image, self.seed)
-        {
-            Ok(plan) => {
-                self.plan = Some(plan);
-                None
-            }
-            // A disk that is too small for storage does for the system: that is told where storage is chosen.
-            Err(_)
-                if self.page == Page::Disk && self.form.storage_kind(&self.machine) != StorageKind::None =>
-            {
-                None
-            }
-            Err(why) => Some(Problem { at: "disk".to_owned(), what: why.to_string() }),
-        }
-    }
-
-    fn go(&mut self, page: Page) {
-        self.page = page;
-        self.problems.clear();
-        self.focus = 0;
-        // Where everything may stay as it is, Enter goes on.
-        let all = items(self);
-        let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
-        let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
-        let chosen = page == Page::Disk && !self.form.disks.is_empty();
-        if let Some(next) = next
-            .filter(|_| chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host))
-        {
-            self.focus = next;
-        }
     }
 }

@@ -4,7 +4,9 @@ use xenolith_answers::StorageKind;
 use xenolith_machine::{Disk, NO_DISKS, judge};
 
 use crate::app::App;
-use crate::page::{Field, Item};
+use crate::field::Field;
+use crate::form::SETTINGS_WAYS;
+use crate::page::Item;
 
 /// The disks that may be chosen, and the others with their reasons.
 pub(crate) fn targets(app: &App) -> Vec<Item> {
@@ -30,6 +32,13 @@ pub(crate) fn targets(app: &App) -> Vec<Item> {
     items.extend(not);
     if items.iter().filter(|item| item.takes_focus()).count() > 1 {
         items.push(Item::Words("Space marks a second disk, so that the two mirror each other.".to_owned()));
+    }
+    if app.form.former().is_some() {
+        let value = SETTINGS_WAYS[app.form.settings].to_owned();
+        items.push(Item::Words(
+            "There is a Xenolith on it. What it was told and is known by can be kept:".to_owned(),
+        ));
+        items.push(Item::Choice { field: Field::Settings, label: "Its settings", value });
     }
     items
 }

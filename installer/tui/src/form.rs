@@ -1,13 +1,17 @@
 //! What a person fills in, and the answers that follow from it.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, StorageKind, Target, hash_password};
+use xenolith_answers::{
+    Answers, DiskRule, Ending, Finish, Keep, KeepAll, Storage, StorageKind, Target, hash_password,
+};
 use xenolith_installer::Product;
 use xenolith_layout::Bytes;
 use xenolith_machine::{Disk, Machine};
 use xenolith_settings::{
-    Access, Addressing, Host, Network, Problem, Problems, StaticV4, StaticV6, V4, V6, VERSION,
+    Access, Addressing, Bond, BondMode, Host, Implied, Network, Pool, Problem, Problems, StaticV4, StaticV6,
+    V4, V6, VERSION,
 };
 
 /// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
@@ -23,12 +27,20 @@ pub struct Form {
     pub disks: Vec<usize>,
     /// What becomes of storage for guests: one of [`Form::storage_ways`]. Not chosen: what suits the disks.
     pub storage: Option<StorageKind>,
+    /// Disks with a host whose settings can be kept, by their places in the machine's list.
+    pub formers: BTreeSet<usize>,
+    /// What becomes of those settings: one of [`SETTINGS_WAYS`].
+    pub settings: usize,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
     /// The console's keyboard; empty for the one that every host has.
     pub keyboard: String,
-    /// The management interface: 0 for every one, else its place in the machine's list and one.
+    /// The management interface: 0 for every one, else its place in the machine's list and one; behind all of them a bond.
     pub interface: usize,
+    /// The bond's members, by their places in the machine's list.
+    pub bond: Vec<usize>,
+    /// How they share the work: one of [`BOND_MODES`].
+    pub bond_mode: usize,
     /// The VLAN.
     pub vlan: String,
     /// How IPv4 addresses come: one of [`V4_WAYS`].
@@ -57,18 +69,52 @@ pub struct Form {
     pub password_again: String,
     /// A public key for SSH.
     pub ssh_key: String,
+    /// One of [`POOL_WAYS`].
+    pub pool: usize,
+    /// A host of the pool.
+    pub pool_address: String,
+    /// Who vouches for this host there.
+    pub pool_user: String,
+    /// That user's password. It is no part of the answers.
+    pub pool_password: String,
+    /// The SHA-256 of that host's certificate.
+    pub pool_fingerprint: String,
+    /// Where logs are sent to.
+    pub records_url: String,
 }
 
 /// Ways to an IPv4 address.
 pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.
 pub const V6_WAYS: [&str; 4] = ["none", "from router advertisements", "from DHCP", "fixed"];
+/// What becomes of the settings of a host that is there.
+pub const SETTINGS_WAYS: [&str; 2] = ["are kept", "are asked for anew"];
+/// Whether the host joins a pool.
+pub const POOL_WAYS: [&str; 2] = ["stands alone", "joins a pool"];
+/// Which of them takes an address and the rest.
+pub const POOL_JOINS: usize = 1;
+/// How bonded interfaces can share the work.
+pub const BOND_MODES: [(BondMode, &str); 2] = [
+    (BondMode::Lacp, "LACP (802.3ad), which the switch has to agree to"),
+    (BondMode::ActiveBackup, "active-backup: one works, the others wait"),
+];
 /// Which of them takes an address.
 pub const V4_FIXED: usize = 1;
 /// Likewise.
 pub const V6_FIXED: usize = 3;
 
 impl Form {
+    /// Whether the chosen disk has a host whose settings can be kept: a single one, as mirrors are not read by the installer.
+    pub fn former(&self) -> Option<usize> {
+        let [only] = self.disks.as_slice() else { return None };
+        self.formers.contains(only).then_some(*only)
+    }
+
+    /// Whether settings are kept and so not asked for.
+    pub fn keeps_settings(&self) -> bool {
+        self.former().is_some() && self.settings == 0
+    }
+
     /// What can become of storage for guests on the chosen disks.
     pub fn storage_ways(&self, machine: &Machine) -> Vec<StorageKind> {
         let mut ways = vec![StorageKind::None, StorageKind::Lvm, StorageKind::Ext];
@@ -113,14 +159,33 @@ impl Form {
             StorageKind::None | StorageKind::Keep => Vec::new(),
         };
         let interface = self.interface.checked_sub(1).and_then(|index| machine.nics.get(index));
+        let mac = |index: &usize| machine.nics.get(*index).map(|nic| nic.mac.clone());
+        let bond = self.is_bond(machine).then(|| Bond {
+            members: self.bond.iter().filter_map(mac).collect(),
+            mode: BOND_MODES[self.bond_mode].0,
+        });
+        if self.keeps_settings() {
+            return Answers {
+                version: VERSION,
+                target: Target { disks, erase: true, state: None },
+                storage: Storage { kind, disks: storage_disks },
+                kept: Some(Keep::All(KeepAll::Keep)),
+                network: Network::default(),
+                host: Host::default(),
+                access: Access::default(),
+                pool: self.pool(add),
+                finish: Finish { then: Ending::Stay, ..Finish::default() },
+            };
+        }
         Answers {
             version: VERSION,
+            kept: None,
             // Whoever confirms the summary has seen what is lost.
             target: Target { disks, erase: true, state: None },
             storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),
-                bond: None,
+                bond,
                 vlan: self.vlan(add),
                 ipv4: self.ipv4(add),
                 ipv6: self.ipv6(add),
@@ -136,6 +201,7 @@ impl Form {
                 root_password_hash: None,
                 ssh_keys: filled(&self.ssh_key).into_iter().collect(),
             },
+            pool: self.pool(add),
             finish: Finish { then: Ending::Stay, ..Finish::default() },
         }
     }
@@ -147,14 +213,46 @@ impl Form {
     pub fn checked(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
         let mut problems = Problems::default();
         let answers = self.unchecked(machine, &mut |at, what| problems.add(at, what));
+        if self.keeps_settings() {
+            answers.settings().check(&mut problems);
+            return if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) };
+        }
         if !self.password.is_empty() && self.password.chars().count() < SHORTEST_PASSWORD {
             problems.add("password", format!("has to have at least {SHORTEST_PASSWORD} characters"));
         }
         problems.unless(self.password == self.password_again, "password_again", "is another one");
         let nobody = self.password.is_empty() && self.ssh_key.trim().is_empty();
         problems.unless(!nobody, "password", "nobody could come in: give a password, a key for SSH or both");
+        let network = &answers.network;
+        let named = network.interface.is_some() || network.bond.is_some();
+        problems.unless(
+            named || network.implied(&machine.nics) != Implied::Unclear,
+            "network.interface",
+            "choose one: a VLAN or a fixed address belongs to one of them",
+        );
         answers.settings().check(&mut problems);
         if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) }
+    }
+
+    /// Whether several interfaces work as one.
+    pub fn is_bond(&self, machine: &Machine) -> bool {
+        self.interface > machine.nics.len()
+    }
+
+    /// The password for the pool, if one was given for one.
+    pub fn pool_password(&self) -> Option<&str> {
+        let given = self.pool == POOL_JOINS && !self.pool_password.is_empty();
+        given.then_some(self.pool_password.as_str())
+    }
+
+    fn pool(&self, add: &mut dyn FnMut(&str, String)) -> Option<Pool> {
+        let wrong = "is no SHA-256 of a certificate: 64 hexadecimal digits, with or without colons";
+        (self.pool == POOL_JOINS).then(|| Pool {
+            join: self.pool_address.trim().to_owned(),
+            user: filled(&self.pool_user).filter(|user| user != Pool::USER),
+            fingerprint: parsed(&self.pool_fingerprint, "pool.fingerprint", wrong, add),
+            password_in: None,
+        })
     }
 
     /// Out of range is said by the rules for answers.
@@ -191,7 +289,7 @@ impl Form {
     /// As [`Form::checked`].
     pub fn answers(&self, machine: &Machine) -> Result<Answers, Vec<Problem>> {
         let mut answers = self.checked(machine)?;
-        if !self.password.is_empty() {
+        if !self.password.is_empty() && !self.keeps_settings() {
             let hash = hash_password(&self.password).ok_or_else(|| {
                 vec![Problem { at: "password".to_owned(), what: "cannot be hashed".to_owned() }]
             })?;

@@ -13,12 +13,18 @@
 mod app;
 mod disks;
 mod draw;
+mod field;
 mod form;
+mod network;
 mod page;
+mod paging;
+mod pool;
 mod progress;
+mod records;
 
 pub use app::{App, Effect, Key, Keyboard};
 pub use draw::draw;
 pub use form::Form;
 pub use page::Page;
 pub use progress::Progress;
+pub use records::Volume;

@@ -4,7 +4,9 @@ use xenolith_machine::{Machine, judge};
 
 use crate::app::App;
 use crate::disks;
+use crate::field::Field;
 use crate::form::{Form, V4_FIXED, V4_WAYS, V6_FIXED, V6_WAYS};
+use crate::{network, pool};
 
 /// A page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +23,8 @@ pub enum Page {
     Host,
     /// Who may come in.
     Access,
+    /// The pool that it joins, if any.
+    Pool,
     /// What will be lost.
     Summary,
     /// What is being done, and how it ended.
@@ -29,13 +33,14 @@ pub enum Page {
 
 impl Page {
     /// All, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Welcome,
         Self::Disk,
         Self::Storage,
         Self::Network,
         Self::Host,
         Self::Access,
+        Self::Pool,
         Self::Summary,
         Self::Progress,
     ];
@@ -49,6 +54,7 @@ impl Page {
             Self::Network => "Management network",
             Self::Host => "Name and clock",
             Self::Access => "Access",
+            Self::Pool => "Pool",
             Self::Summary => "Summary",
             Self::Progress => "Installation",
         }
@@ -63,7 +69,8 @@ impl Page {
             }
             Self::Disk => {
                 "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
-                 adds a second one or takes it away. A disk that is not offered says why: it is in use, is the medium that this \
+                 adds a second one or takes it away. What a Xenolith on it was told (name, network, clock, keyboard, access) and is \
+                 known by can be kept. A disk that is not offered says why: it is in use, is the medium that this \
                  installer runs from, is too small, can be taken out, or is reached over a network."
             }
             Self::Storage => {
@@ -74,7 +81,8 @@ impl Page {
             Self::Network => {
                 "The management network is how you reach this host. Leave it as it is if a DHCP server gives out addresses: then every \
                  interface asks for one. A fixed address is written with the length of its prefix: 192.0.2.10/24. Without a VLAN, \
-                 management is untagged."
+                 management is untagged. Several interfaces can work as one, by LACP or active-backup; balance-slb, which XCP-ng \
+                 has, needs a network service that is not there yet."
             }
             Self::Host => {
                 "All of this may stay empty. In the name, {serial}, {uuid} and {mac} stand for this machine's own. Several servers are \
@@ -84,110 +92,45 @@ impl Page {
                 "The password is root's, for the console of this host: SSH takes keys only, never a password, and is off without a key. \
                  A key is the one line of a file such as id_ed25519.pub."
             }
+            Self::Pool => {
+                "A host that stands alone is its own pool. To join one, name any host of it and whoever may add hosts there. Without a \
+                 fingerprint its certificate is shown, and asked about, when the host joins; without a password that is asked for then. \
+                 This version has no toolstack: until there is one, joining waits."
+            }
             Self::Summary => {
                 "From Install on, what is on the disks that are named here is lost. Back changes anything before."
             }
             Self::Progress => {
                 "The disk does not boot before the last step is done, so an installation that is cut short leaves nothing half-made. \
-                 L shows the log."
+                 L shows the log. At the end, log and answers can be saved on a stick; logs can be sent to a server as well."
             }
         }
     }
 
-    pub(crate) fn after(self) -> Self {
-        Self::ALL.into_iter().find(|page| *page > self).unwrap_or(self)
+    pub(crate) fn after(self, form: &Form) -> Self {
+        Self::ALL.into_iter().find(|page| *page > self && page.is_asked(form)).unwrap_or(self)
     }
 
-    pub(crate) fn before(self) -> Self {
-        Self::ALL.into_iter().rev().find(|page| *page < self).unwrap_or(self)
+    pub(crate) fn before(self, form: &Form) -> Self {
+        Self::ALL.into_iter().rev().find(|page| *page < self && page.is_asked(form)).unwrap_or(self)
+    }
+
+    /// What is kept is not asked for.
+    fn is_asked(self, form: &Form) -> bool {
+        !(form.keeps_settings() && matches!(self, Self::Network | Self::Host | Self::Access))
     }
 
     /// Keys of the problems that are told on it.
     pub(crate) fn owns(self, at: &str) -> bool {
         match self {
-            Self::Disk => at == "disk",
+            Self::Disk => at == "disk" || at == "settings",
             Self::Storage => at == "storage",
             Self::Network => at.starts_with("network"),
             Self::Host => at.starts_with("host."),
             Self::Access => at.starts_with("access") || at.starts_with("password"),
+            Self::Pool => at.starts_with("pool"),
             Self::Welcome | Self::Summary | Self::Progress => false,
         }
-    }
-}
-
-/// Something that is filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Field {
-    StorageKind,
-    Keyboard,
-    Interface,
-    Vlan,
-    V4,
-    V4Address,
-    V4Gateway,
-    V6,
-    V6Address,
-    V6Gateway,
-    Name,
-    NameServers,
-    TimeServers,
-    TimeZone,
-    Password,
-    PasswordAgain,
-    SshKey,
-}
-
-impl Field {
-    /// The key of problems that are told below it.
-    pub(crate) const fn at(self) -> &'static str {
-        match self {
-            Self::StorageKind => "storage",
-            Self::Keyboard => "host.keyboard",
-            Self::Interface => "network.interface",
-            Self::Vlan => "network.vlan",
-            Self::V4 => "network",
-            Self::V4Address => "network.ipv4.address",
-            Self::V4Gateway => "network.ipv4.gateway",
-            Self::V6 => "network.ipv6",
-            Self::V6Address => "network.ipv6.address",
-            Self::V6Gateway => "network.ipv6.gateway",
-            Self::Name => "host.name",
-            Self::NameServers => "host.name_servers",
-            Self::TimeServers => "host.time_servers",
-            Self::TimeZone => "host.time_zone",
-            Self::Password => "password",
-            Self::PasswordAgain => "password_again",
-            Self::SshKey => "access.ssh_keys[0]",
-        }
-    }
-
-    /// The text that is typed into it, if it is one.
-    pub(crate) fn text(self, form: &mut Form) -> Option<&mut String> {
-        Some(match self {
-            Self::Vlan => &mut form.vlan,
-            Self::V4Address => &mut form.v4_address,
-            Self::V4Gateway => &mut form.v4_gateway,
-            Self::V6Address => &mut form.v6_address,
-            Self::V6Gateway => &mut form.v6_gateway,
-            Self::Name => &mut form.name,
-            Self::NameServers => &mut form.name_servers,
-            Self::TimeServers => &mut form.time_servers,
-            Self::TimeZone => &mut form.time_zone,
-            Self::Password => &mut form.password,
-            Self::PasswordAgain => &mut form.password_again,
-            Self::SshKey => &mut form.ssh_key,
-            Self::Keyboard | Self::StorageKind | Self::Interface | Self::V4 | Self::V6 => return None,
-        })
-    }
-
-    /// What is chosen in it and out of how many, if it is a choice that the arrows to the sides change.
-    pub(crate) fn choice<'a>(self, form: &'a mut Form, machine: &Machine) -> Option<(&'a mut usize, usize)> {
-        Some(match self {
-            Self::Interface => (&mut form.interface, machine.nics.len() + 1),
-            Self::V4 => (&mut form.v4, V4_WAYS.len()),
-            Self::V6 => (&mut form.v6, V6_WAYS.len()),
-            _ => return None,
-        })
     }
 }
 
@@ -199,6 +142,16 @@ pub(crate) enum Button {
     Install,
     Retry,
     Shell,
+    /// Opens the part of the page where records are saved.
+    SaveLogs,
+    /// Likewise, after a success.
+    SaveAnswers,
+    /// Looks for sticks again.
+    LookAgain,
+    /// Sends logs to a server.
+    Send,
+    /// Ends saving.
+    Close,
     Restart,
     PowerOff,
 }
@@ -211,6 +164,11 @@ impl Button {
             Self::Install => "Install",
             Self::Retry => "Try this step again",
             Self::Shell => "Shell",
+            Self::SaveLogs => "Save logs",
+            Self::SaveAnswers => "Save answers",
+            Self::LookAgain => "Look again",
+            Self::Send => "Send",
+            Self::Close => "Back",
             Self::Restart => "Restart",
             Self::PowerOff => "Power off",
         }
@@ -246,7 +204,7 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
         Page::Welcome => welcome(app),
         Page::Disk => disks::targets(app),
         Page::Storage => disks::storage(app),
-        Page::Network => network(app),
+        Page::Network => network::items(app),
         Page::Host => vec![
             text(app, Field::Name, "Host name"),
             text(app, Field::NameServers, "Name servers"),
@@ -258,7 +216,9 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
             text(app, Field::PasswordAgain, "The same again"),
             text(app, Field::SshKey, "SSH key"),
         ],
+        Page::Pool => pool::items(app),
         Page::Summary => summary(app),
+        Page::Progress if app.records.is_open() => return app.records.items(&app.form.records_url),
         Page::Progress => return app.progress.items(),
     };
     items = with_problems(app, items);
@@ -271,18 +231,23 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
     items
 }
 
-/// Each problem below its field, those without one at the end.
+/// Each problem below its field, or below the last of several that are marked; those without one at the end.
 fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
     let mut left: Vec<_> = app.problems.iter().collect();
     let mut all = Vec::new();
-    for item in items {
-        let field = match &item {
-            Item::Choice { field, .. } | Item::Input { field, .. } => Some(*field),
+    let mut items = items.into_iter().peekable();
+    while let Some(item) = items.next() {
+        let at = match &item {
+            Item::Choice { field, .. } | Item::Input { field, .. } => Some(field.at()),
+            Item::Option { .. } if app.page == Page::Network => {
+                let last = !matches!(items.peek(), Some(Item::Option { .. }));
+                last.then_some("network.bond.members")
+            }
             _ => None,
         };
         all.push(item);
         left.retain(|problem| {
-            let here = field.is_some_and(|field| field.at() == problem.at);
+            let here = at == Some(problem.at.as_str());
             if here {
                 all.push(Item::Problem(problem.what.clone()));
             }
@@ -293,10 +258,10 @@ fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
     all
 }
 
-fn text(app: &App, field: Field, label: &'static str) -> Item {
+pub(crate) fn text(app: &App, field: Field, label: &'static str) -> Item {
     let mut form = app.form.clone();
     let value = field.text(&mut form).cloned().unwrap_or_default();
-    Item::Input { field, label, value, secret: matches!(field, Field::Password | Field::PasswordAgain) }
+    Item::Input { field, label, value, secret: field.is_secret() }
 }
 
 fn welcome(app: &App) -> Vec<Item> {
@@ -334,35 +299,6 @@ fn nics(machine: &Machine) -> String {
     format!("{} {interfaces}, {linked} with a link", machine.nics.len())
 }
 
-fn network(app: &App) -> Vec<Item> {
-    let form = &app.form;
-    let interface = match form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index)) {
-        None => "every one".to_owned(),
-        Some(nic) => {
-            let link = match (nic.link, nic.speed) {
-                (Some(true), Some(speed)) => format!("{speed} Mbit/s"),
-                (Some(true), None) => "link".to_owned(),
-                (Some(false), _) => "no link".to_owned(),
-                (None, _) => "down".to_owned(),
-            };
-            format!("{} {} {link}, {}", nic.name, nic.mac, nic.driver)
-        }
-    };
-    let mut items = vec![
-        Item::Choice { field: Field::Interface, label: "Interface", value: interface },
-        text(app, Field::Vlan, "VLAN"),
-        Item::Choice { field: Field::V4, label: "IPv4", value: V4_WAYS[form.v4].to_owned() },
-    ];
-    if form.v4 == V4_FIXED {
-        items.extend([text(app, Field::V4Address, "  Address"), text(app, Field::V4Gateway, "  Router")]);
-    }
-    items.push(Item::Choice { field: Field::V6, label: "IPv6", value: V6_WAYS[form.v6].to_owned() });
-    if form.v6 == V6_FIXED {
-        items.extend([text(app, Field::V6Address, "  Address"), text(app, Field::V6Gateway, "  Router")]);
-    }
-    items
-}
-
 fn summary(app: &App) -> Vec<Item> {
     let form = &app.form;
     let said = |text: &str, otherwise: &str| {
@@ -375,10 +311,17 @@ fn summary(app: &App) -> Vec<Item> {
         .collect();
     words.push(String::new());
     words.push(format!("Storage       {}", disks::storage_in_words(app)));
+    if let Some(lines) =
+        form.former().filter(|_| form.keeps_settings()).and_then(|disk| app.formers.get(&disk))
+    {
+        words.push("Kept of the host that is there:".to_owned());
+        words.extend(lines.iter().map(|line| format!("  {line}")));
+        words.push(format!("Pool          {}", pool::in_words(form)));
+        return words.into_iter().map(Item::Words).collect();
+    }
     let v4 = if form.v4 == V4_FIXED { said(&form.v4_address, "-") } else { V4_WAYS[form.v4].to_owned() };
     let v6 = if form.v6 == V6_FIXED { said(&form.v6_address, "-") } else { V6_WAYS[form.v6].to_owned() };
-    let nic = form.interface.checked_sub(1).and_then(|index| app.machine.nics.get(index));
-    let nic = nic.map_or_else(|| "every interface".to_owned(), |nic| nic.name.clone());
+    let nic = network::in_words(app);
     let vlan =
         if form.vlan.trim().is_empty() { String::new() } else { format!(", VLAN {}", form.vlan.trim()) };
     words.push(format!("Network       {nic}{vlan}; IPv4 {v4}; IPv6 {v6}"));
@@ -393,5 +336,6 @@ fn summary(app: &App) -> Vec<Item> {
     ];
     let ways: Vec<&str> = ways.into_iter().filter_map(|(is, way)| is.then_some(way)).collect();
     words.push(format!("root comes in by {}", ways.join(" and ")));
+    words.push(format!("Pool          {}", pool::in_words(form)));
     words.into_iter().map(Item::Words).collect()
 }

@@ -75,6 +75,11 @@ impl Progress {
         self.stand = Stand::Failed(why.to_owned());
     }
 
+    /// What happened so far, a line each.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.log
+    }
+
     pub(crate) fn toggle_log(&mut self) {
         self.shows_log = !self.shows_log;
     }
@@ -129,9 +134,11 @@ impl Progress {
         items.push(Item::Words(String::new()));
         items.extend(match &self.stand {
             Stand::Runs => Vec::new(),
-            Stand::Done => vec![Item::Button(Button::Restart), Item::Button(Button::PowerOff)],
+            Stand::Done => {
+                [Button::Restart, Button::PowerOff, Button::SaveAnswers].map(Item::Button).to_vec()
+            }
             Stand::Failed(_) => {
-                vec![Item::Button(Button::Retry), Item::Button(Button::Shell), Item::Button(Button::PowerOff)]
+                [Button::Retry, Button::Shell, Button::SaveLogs, Button::PowerOff].map(Item::Button).to_vec()
             }
         });
         items

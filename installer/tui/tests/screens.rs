@@ -7,18 +7,42 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
+use xenolith_answers::Kept;
 use xenolith_installer::{Event, Image};
 use xenolith_layout::{Bytes, RootHash, Seed};
-use xenolith_machine::{Capture, Machine};
-use xenolith_tui::{App, Effect, Key, Keyboard, Page, draw};
+use xenolith_machine::{Capture, Machine, RawNic};
+use xenolith_settings::{BondMode, SecretPlace};
+use xenolith_tui::{App, Effect, Key, Keyboard, Page, Volume, draw};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f admin@example";
 
-fn app(machine: &str) -> App {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines").join(machine).join("machine.json");
-    let machine = Machine::of(&Capture::parse(&fs_err::read(path).unwrap()).unwrap());
+/// A captured machine; "nics" is the one with one disk, and three interfaces.
+fn machine(name: &str) -> Machine {
+    let folder = if name == "nics" { "one-disk" } else { name };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines").join(folder).join("machine.json");
+    let mut capture = Capture::parse(&fs_err::read(path).unwrap()).unwrap();
+    if name == "nics" {
+        let nic = |name: &str, number: u8, carrier: Option<bool>, speed: Option<i64>, driver: &str| RawNic {
+            name: name.to_owned(),
+            address: format!("52:54:00:00:00:{number:02x}"),
+            carrier,
+            speed,
+            driver: Some(driver.to_owned()),
+            place: None,
+        };
+        capture.nics = vec![
+            nic("eno1", 1, Some(true), Some(1000), "igb"),
+            nic("eno2", 2, Some(true), Some(1000), "igb"),
+            nic("enp129s0f1np1", 3, Some(false), None, "mlx5_core"),
+        ];
+    }
+    Machine::of(&capture)
+}
+
+fn app(name: &str) -> App {
+    let machine = machine(name);
     let image = Image {
         version: "1.0.0".parse().unwrap(),
         root_hash: RootHash::new([7; 32]),
@@ -74,12 +98,15 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
     type_text(&mut app, KEY);
     snapshot("access", &app);
     press(&mut app, &[Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Pool);
+    snapshot("pool", &app);
+    press(&mut app, &[Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
     snapshot("summary", &app);
     // The focus is on Back: Enter alone erases nothing.
     press(&mut app, &[Key::Enter]);
-    assert_eq!(app.page(), Page::Access);
-    press(&mut app, &[Key::Down, Key::Down, Key::Down, Key::Enter, Key::Right]);
+    assert_eq!(app.page(), Page::Pool);
+    press(&mut app, &[Key::Enter, Key::Right]);
     assert_eq!(app.key(Key::Enter), Effect::Install);
     let answers = app.answers().unwrap();
     assert!(answers.access.root_password_hash.unwrap().starts_with("$6$"));
@@ -91,7 +118,7 @@ fn ready_to_install() -> App {
     let mut app = app("one-disk");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
     app
 }
@@ -137,7 +164,7 @@ fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
     assert_eq!(app.page(), Page::Network);
     snapshot("network-mistakes", &app);
     let mut app = ready_to_install();
-    press(&mut app, &[Key::Back, Key::Back]);
+    press(&mut app, &[Key::Back, Key::Back, Key::Back]);
     assert_eq!(app.page(), Page::Host);
     press(&mut app, &[Key::Up]);
     type_text(&mut app, "vienna");
@@ -191,12 +218,169 @@ fn a_keyboard_is_loaded_as_soon_as_it_is_chosen_and_is_an_answer() {
 }
 
 #[test]
+fn logs_are_saved_on_a_stick_or_sent_to_a_server_and_nothing_is_done_twice_at_once() {
+    let mut app = ready_to_install();
+    app.begin();
+    app.failed("step 3 of 7 failed: write the system to /dev/vda\nno space is left on the device");
+    press(&mut app, &[Key::Down, Key::Down]);
+    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
+    snapshot("records-looking", &app);
+    app.volumes(Vec::new());
+    snapshot("records-no-stick", &app);
+    press(&mut app, &[Key::Down, Key::Down]);
+    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
+    let stick = |device: &str, label: &str| Volume { device: device.to_owned(), label: label.to_owned() };
+    app.volumes(vec![
+        stick("/dev/sdb1", "sdb1  14.9 GiB  vfat  BACKUP"),
+        stick("/dev/sdc", "sdc  1 GiB  ext4"),
+    ]);
+    press(&mut app, &[Key::Down]);
+    assert_eq!(app.key(Key::Enter), Effect::SaveTo("/dev/sdc".to_owned()));
+    assert_eq!(app.key(Key::Enter), Effect::None, "it is being saved");
+    app.saved(Err("cannot write /dev/sdc: no space left on device".to_owned()));
+    press(&mut app, &[Key::Down]);
+    type_text(&mut app, "https://logs.example/l");
+    press(&mut app, &[Key::Down]);
+    snapshot("records", &app);
+    assert_eq!(app.key(Key::Enter), Effect::SendTo("https://logs.example/l".to_owned()));
+    app.saved(Ok("The logs were sent to https://logs.example/l.".to_owned()));
+    snapshot("records-sent", &app);
+    press(&mut app, &[Key::Back]);
+    assert_eq!(app.page(), Page::Progress);
+    assert_eq!(app.key(Key::Enter), Effect::Retry, "and then everything is as it was");
+}
+
+#[test]
+fn a_bond_is_two_or_more_interfaces_that_are_marked() {
+    let mut app = app("nics");
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Network);
+    // Up from Next to the interface, and from the first choice back to the last.
+    press(&mut app, &[Key::Up, Key::Up, Key::Up, Key::Up, Key::Left, Key::Down, Key::Down, Key::Char(' ')]);
+    press(&mut app, &[Key::Down, Key::Down, Key::Down]);
+    type_text(&mut app, "5000");
+    press(&mut app, &[Key::Down, Key::Down, Key::Down, Key::Enter]);
+    assert_eq!(app.page(), Page::Network);
+    snapshot("bond-mistakes", &app);
+    let all = [Key::Up; 9];
+    press(&mut app, &all);
+    press(&mut app, &[Key::Down, Key::Right, Key::Down, Key::Down, Key::Enter]);
+    snapshot("bond", &app);
+    press(&mut app, &[Key::Down, Key::Down, Key::Erase, Key::Erase, Key::Down, Key::Down, Key::Down]);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Host);
+    press(&mut app, &[Key::Enter, Key::Down, Key::Down]);
+    type_text(&mut app, KEY);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    assert!(shown(&app, SIZES[1]).contains("bond of eno1 and eno2 (active-backup), VLAN 50; IPv4 from DHCP"));
+    let bond = app.answers().unwrap().network.bond.unwrap();
+    assert_eq!(bond.members, ["52:54:00:00:00:01", "52:54:00:00:00:02"]);
+    assert_eq!(bond.mode, BondMode::ActiveBackup);
+}
+
+#[test]
+fn a_vlan_on_one_of_several_interfaces_needs_to_know_which() {
+    let mut app = app("nics");
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Up, Key::Up, Key::Up]);
+    type_text(&mut app, "5");
+    press(&mut app, &[Key::Down, Key::Down, Key::Down, Key::Enter]);
+    assert_eq!(app.page(), Page::Network);
+    snapshot("network-which", &app);
+}
+
+#[test]
+fn the_password_for_a_pool_is_seen_nowhere_and_is_no_answer() {
+    let mut app = ready_to_install();
+    press(&mut app, &[Key::Back]);
+    assert_eq!(app.page(), Page::Pool);
+    press(&mut app, &[Key::Up, Key::Right, Key::Down]);
+    type_text(&mut app, "not a host");
+    press(&mut app, &[Key::Down]);
+    type_text(&mut app, "two words");
+    press(&mut app, &[Key::Down]);
+    type_text(&mut app, "hunter2");
+    press(&mut app, &[Key::Down]);
+    type_text(&mut app, "5f70");
+    press(&mut app, &[Key::Down, Key::Enter]);
+    snapshot("pool-mistakes", &app);
+    for (field, text) in [(4, "pool.example"), (3, "root"), (1, &"5f".repeat(32))] {
+        press(&mut app, &[Key::Down; 9]);
+        press(&mut app, &[Key::Up]);
+        press(&mut app, &vec![Key::Up; field]);
+        press(&mut app, &[Key::Erase; 12]);
+        type_text(&mut app, text);
+    }
+    snapshot("pool-joins", &app);
+    press(&mut app, &[Key::Down, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    snapshot("summary-pool", &app);
+    assert_eq!(app.pool_password(), Some("hunter2"));
+    let answers = app.answers().unwrap();
+    let pool = answers.pool.clone().unwrap();
+    assert_eq!(
+        (pool.join.as_str(), pool.user, pool.password_in),
+        ("pool.example", None::<String>, None::<SecretPlace>)
+    );
+    assert!(pool.fingerprint.is_some());
+    assert!(!format!("{answers:?}{:?}{}", app.plan().unwrap(), app.plan().unwrap()).contains("hunter2"));
+}
+
+#[test]
+fn what_a_host_was_told_is_kept_instead_of_asked_for() {
+    let lines = [
+        "Host name     rack4",
+        "Network       52:54:00:12:34:56; IPv4 192.0.2.10/24",
+        "Known by      UUID, SSH host key",
+    ];
+    let mut app = app("xenolith").with_formers([(0, lines.map(str::to_owned).to_vec())].into());
+    press(&mut app, &[Key::Enter, Key::Enter]);
+    snapshot("disk-kept", &app);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Storage);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Pool, "nothing is asked that is known");
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    snapshot("summary-kept", &app);
+    let answers = app.answers().unwrap();
+    assert!(Kept::ALL.into_iter().all(|part| answers.keeps(part)));
+    assert_eq!(answers.problems(), []);
+    press(
+        &mut app,
+        &[Key::Back, Key::Back, Key::Back, Key::Up, Key::Right, Key::Down, Key::Enter, Key::Enter],
+    );
+    assert_eq!(app.page(), Page::Network, "nor is anything kept that is to be anew");
+    assert_eq!(app.answers().map(|answers| answers.kept).ok().flatten(), None);
+}
+
+#[test]
 fn help_is_a_key_away_and_any_key_closes_it() {
     let mut app = app("one-disk");
     press(&mut app, &[Key::Enter, Key::Help]);
     snapshot("help", &app);
     press(&mut app, &[Key::Back]);
     assert_eq!(app.page(), Page::Disk);
+}
+
+#[test]
+fn the_help_of_every_page_fits_on_the_smallest_terminal() {
+    let mut app = ready_to_install();
+    let mut seen = Vec::new();
+    loop {
+        press(&mut app, &[Key::Help]);
+        assert!(shown(&app, SIZES[0]).contains("Any key closes this."), "{:?} says too much", app.page());
+        press(&mut app, &[Key::Back]);
+        seen.push(app.page());
+        if app.page() == Page::Welcome {
+            break;
+        }
+        press(&mut app, &[Key::Back]);
+    }
+    app.begin();
+    press(&mut app, &[Key::Help]);
+    assert!(shown(&app, SIZES[0]).contains("Any key closes this."));
+    assert_eq!(seen.len() + 1, Page::ALL.len());
 }
 
 #[test]
@@ -230,7 +414,7 @@ proptest! {
     /// Whatever is pressed, on a terminal of any size: no panic, and nothing begins that the summary has not shown.
     #[test]
     fn no_keys_install_without_the_summary(
-        machine in prop::sample::select(vec!["one-disk", "raid-hba", "no-usable-disk"]),
+        machine in prop::sample::select(vec!["one-disk", "raid-hba", "no-usable-disk", "nics"]),
         keys in prop::collection::vec(key(), 0..120),
         size in (1_u16..140, 1_u16..50),
     ) {

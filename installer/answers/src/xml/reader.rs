@@ -39,6 +39,9 @@ const LONGEST_PASSWORD: usize = 128;
 impl<'a> Reader<'a> {
     pub(super) fn new(document: &'a Document<'a>, dialect: Dialect, ssh_keys: Vec<String>) -> Self {
         let answers = Answers {
+            // That format knows nothing of them.
+            kept: None,
+            pool: None,
             version: 1,
             target: Target { disks: Vec::new(), erase: false, state: None },
             storage: Storage::default(),
