@@ -2,28 +2,27 @@
 
 mod volumes;
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde::Deserialize;
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, run,
-    storage::ThisMachine,
+    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, read_settings, run,
+    settle, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
 };
 use xenolith_machine::lsblk::COLUMNS;
 use xenolith_probe::{Installed, Programs as _, Tool};
-use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
+use xenolith_settings::{Settings, SettingsError};
 
 const MOUNT_POINT: &str = "/run/xenolith/seed";
 /// File systems that a seed may lie on, with options. ext4's journal is not replayed: nothing is written there.
@@ -64,6 +63,8 @@ enum Command {
         /// A seed.toml
         file: PathBuf,
     },
+    /// Take back a change of the network that was tried and that nobody has kept
+    RevertNetwork,
     /// Show what was done, and what was not and why
     Status {
         /// As JSON (the field "schema" counts its form)
@@ -75,11 +76,16 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Run { late } => {
+            // What was being tried when the host went down was not kept. It stops nothing else.
+            if !late && let Err(error) = revert_network() {
+                eprintln!("warning: a change of the network that was tried is still there: {error:#}");
+            }
             let tasks: Vec<Task> = Task::ALL.into_iter().filter(|task| task.is_late() == late).collect();
             first_boot(&tasks, &[], !late)
         }
         Command::Retry { tasks } => first_boot(&Task::ALL, &tasks, true),
         Command::Check { file } => check(&file),
+        Command::RevertNetwork => revert_network(),
         Command::Status { json } => status(json),
     };
     match done {
@@ -133,6 +139,13 @@ fn status(json: bool) -> anyhow::Result<ExitCode> {
         };
         say(&format!("{:<13} {word}{why}", task.name()));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Started by a timer that the console sets, so that a host is reached again even if the console has ended.
+fn revert_network() -> anyhow::Result<ExitCode> {
+    let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
+    settle(&paths, &mut ThisHost, &mut say)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -212,19 +225,6 @@ fn seed() -> anyhow::Result<Option<(Settings, String)>> {
 fn in_medium(disk: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let content = reserved::read(&mut fs::File::open(disk)?)?;
     Ok(content.and_then(|content| content.get(Name::Seed).map(<[u8]>::to_vec)))
-}
-
-/// Reads settings that are a plain file of bounded length.
-fn read_settings(path: &Path) -> anyhow::Result<(Settings, String)> {
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
-        .open(path)?;
-    anyhow::ensure!(file.metadata()?.is_file(), "{} is not a file", path.display());
-    let mut bytes = Vec::new();
-    file.take(MAX_SETTINGS as u64 + 1).read_to_end(&mut bytes)?;
-    let settings = Settings::parse(&bytes).with_context(|| format!("{} is refused", path.display()))?;
-    Ok((settings, String::from_utf8(bytes)?))
 }
 
 /// Whoever reads along may have seen enough.

@@ -45,6 +45,8 @@ pub const STATE_SETTINGS: &str = "settings.toml";
 pub const STATE_FIRSTBOOT: &str = "firstboot.json";
 /// The marker that says that this host belongs to somebody. In the state.
 pub const STATE_CLAIMED: &str = "claimed";
+/// A change of the network that is being tried, in the state.
+pub const STATE_TRIAL: &str = "network-trial.json";
 
 /// The file system label of the ESP (FAT: at most 11 characters, upper case).
 pub const ESP_FS_LABEL: &str = "XENO_ESP";
