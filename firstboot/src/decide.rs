@@ -16,6 +16,7 @@ use crate::change::{Change, Reload};
 use crate::partly::{with_root_password, with_time_servers};
 use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
+use crate::zones::TIME_ZONES;
 use crate::{identity, keyboard, network};
 
 const HOST_NAME: &str = "etc/hostname";
@@ -25,8 +26,6 @@ pub const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
 pub const SHADOW: &str = "etc/shadow";
 const CHRONY: &str = "etc/chrony/chrony.conf";
 const LOCAL_TIME: &str = "etc/localtime";
-/// The time zones that the image knows.
-pub const TIME_ZONES: &str = "usr/share/zoneinfo";
 
 /// What decisions look at besides settings.
 #[derive(Clone, Debug)]

@@ -37,11 +37,12 @@ mod settings_file;
 pub mod storage;
 mod task;
 mod trial;
+mod zones;
 
 pub use amend::{AmendError, amend};
 pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
-pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
+pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, decide};
 pub use identity::{IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
@@ -49,3 +50,4 @@ pub use run::{Paths, Run, RunError, run};
 pub use settings_file::{current_settings, read_settings};
 pub use task::Task;
 pub use trial::{is_running as is_trial_running, keep, settle, try_network};
+pub use zones::{TIME_ZONES, time_zones};
