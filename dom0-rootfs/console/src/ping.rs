@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recv, sendto, socket,
@@ -33,9 +34,14 @@ pub fn ping(ip: IpAddr, number: u16) -> io::Result<Option<Duration>> {
     loop {
         let left = PATIENCE.saturating_sub(began.elapsed());
         let mut wanted = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-        if left.is_zero() || poll(&mut wanted, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO))? == 0
-        {
+        if left.is_zero() {
             return Ok(None);
+        }
+        match poll(&mut wanted, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+            // Programs of other threads end meanwhile.
+            Err(Errno::EINTR) | Ok(0) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
         }
         let mut packet = [0; 512];
         let count = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty())?;

@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
-use crate::line::Typing;
+use crate::line::{Typing, ready};
 
 /// An answer takes a few milliseconds on a serial line; a slow machine under load takes longer.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -33,8 +33,11 @@ pub fn answers() -> io::Result<Option<(u16, u16)>> {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut wanted, timeout)? == 0 {
-            break;
+        if ready(&mut wanted, timeout)? == 0 {
+            if left.is_zero() {
+                break;
+            }
+            continue;
         }
         let mut bytes = [0; 64];
         let count = stdin.lock().read(&mut bytes)?;

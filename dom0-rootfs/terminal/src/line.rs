@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
@@ -64,7 +65,7 @@ impl Typing {
         let stdin = io::stdin();
         let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
         let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut wanted, timeout)? == 0 {
+        if ready(&mut wanted, timeout)? == 0 {
             return Ok(Typed::Nothing);
         }
         let mut bytes = vec![0; LONGEST];
@@ -86,6 +87,14 @@ impl Drop for Typing {
             // A terminal that has gone needs no tidying.
             let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
         }
+    }
+}
+
+/// How many are ready within the time; none if a signal came first, such as that of a program that has ended.
+pub(crate) fn ready(wanted: &mut [PollFd<'_>], timeout: PollTimeout) -> io::Result<i32> {
+    match poll(wanted, timeout) {
+        Err(Errno::EINTR) => Ok(0),
+        ready => Ok(ready?),
     }
 }
 
