@@ -37,7 +37,9 @@ pub fn show(plain: bool, open: bool) -> anyhow::Result<()> {
     if open {
         let begun = console.app.open();
         console.start(begun);
-        return Ok(if plain || !draws() { console.lines()? } else { console.pictures(Some(SMALLEST))? });
+        let draws = !plain && draws();
+        let shown = if draws { console.pictures(Some(SMALLEST)) } else { console.lines() };
+        return Ok(shown?);
     }
     if picture {
         return Ok(console.pictures(None)?);
