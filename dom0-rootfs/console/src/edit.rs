@@ -92,3 +92,58 @@ impl Edit {
         problems
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::parse(
+            b"version = 1\n[host]\nname = \"a\"\ntime_servers = [\"192.0.2.1\"]\n[network]\nvlan = 7\n[access]\nroot_password_hash = \"$6$a$b\"\n",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn each_change_leaves_the_rest_as_it_is() {
+        let edits = [
+            Edit::Network { network: Network::default(), name_servers: vec!["192.0.2.53".into()] },
+            Edit::Names { name: Some("b".into()), name_servers: Vec::new() },
+            Edit::Clock { servers: vec!["192.0.2.2".into()], zone: Some("Etc/UTC".into()) },
+            Edit::Keyboard("us".into()),
+            Edit::Password("a password".into()),
+            Edit::SshKey("ssh-ed25519 …".into()),
+        ];
+        for edit in edits {
+            let (before, mut after) = (settings(), settings());
+            edit.apply(&mut after, Some("$6$c$d".into()), &[]);
+            assert_ne!(after, before, "{edit:?}");
+            let ours = |task: Task| edit.tasks().contains(&task);
+            assert!(ours(Task::Network) || after.network == before.network, "{edit:?}");
+            assert!(ours(Task::HostName) || after.host.name == before.host.name, "{edit:?}");
+            assert!(
+                ours(Task::TimeServers) || after.host.time_servers == before.host.time_servers,
+                "{edit:?}"
+            );
+            let hash = |settings: &Settings| settings.access.root_password_hash.clone();
+            assert!(ours(Task::RootPassword) || hash(&after) == hash(&before), "{edit:?}");
+            assert!(ours(Task::SshKeys) || after.access.ssh_keys.is_empty(), "{edit:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_let_in_by_hand_stays() {
+        let mut settings = settings();
+        settings.access.ssh_keys = vec!["one".into()];
+        let edit = Edit::SshKey("three".into());
+        edit.apply(&mut settings, None, &["one".into(), "two".into()]);
+        edit.apply(&mut settings, None, &["one".into(), "two".into()]);
+        assert_eq!(settings.access.ssh_keys, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let shown = format!("{:?}", Edit::Password("correct horse".into()));
+        assert!(!shown.contains("horse"), "{shown}");
+    }
+}

@@ -11,6 +11,8 @@ use xenolith_console::{Action, App, Effect, LOGGED_OUT_AFTER, OnEnter, Read, Sta
 use xenolith_firstboot::is_screen;
 use xenolith_terminal::{Key, SMALLEST, Screen, Typed, Typing, answers, meaning, shell};
 
+use zeroize::Zeroizing;
+
 use crate::jobs::{self, Told};
 use crate::watch::watch;
 
@@ -19,11 +21,15 @@ const BEAT: Duration = Duration::from_millis(100);
 const SLOW_BEAT: Duration = Duration::from_secs(1);
 /// Hypervisor and kernel write over a console as they please: nothing of it stays for longer than that.
 const REPAINT: Duration = Duration::from_secs(15);
+/// The same while nobody works here: a screen that flickers is a nuisance.
+const SLOW_REPAINT: Duration = Duration::from_secs(60);
 /// How long an error of the installer stays where nobody presses a key.
 const TIME_TO_READ: Duration = Duration::from_secs(120);
 /// How long numbered lines wait for an answer before they are shown without it.
 const ANSWER: Duration = Duration::from_secs(20);
 const INSTALLER: &str = "/usr/bin/xenolith-install";
+/// What the kernel gives at once (n_tty), so that a password is not copied to a larger place.
+const LONGEST_LINE: usize = 2 * 4096;
 const AFTER_SHELL: &str = "The console comes back when this shell ends.";
 
 /// Shows the console until the terminal has gone.
@@ -31,6 +37,7 @@ const AFTER_SHELL: &str = "The console comes back when this shell ends.";
 /// # Errors
 /// When it has.
 pub fn show(plain: bool, open: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(nix::unistd::geteuid().is_root(), "it changes the host, and so runs as root");
     let terminal = nix::unistd::ttyname(io::stdin()).unwrap_or_default();
     let picture = !plain && is_screen(&terminal) && draws();
     let mut console = Console::new(picture && has_blocks(), terminal);
@@ -48,7 +55,7 @@ pub fn show(plain: bool, open: bool) -> anyhow::Result<()> {
         match console.status_as_text()? {
             OnEnter::Nothing => {}
             OnEnter::Install => install()?,
-            OnEnter::Login => match answers().map(|size| size.filter(|_| !plain && draws()))? {
+            OnEnter::Login => match if plain || !draws() { None } else { answers()? } {
                 Some(size) => console.pictures(Some(size))?,
                 None => console.lines()?,
             },
@@ -161,10 +168,12 @@ impl Console {
             if self.here(tick, &mut screen)? && serial {
                 return Ok(());
             }
-            // A second passes on the screen, too.
-            if changed || drawn.elapsed() >= SLOW_BEAT {
+            let idle = *self.app.stage() == Stage::Locked && !self.app.is_trying();
+            let stale = painted.elapsed() > if idle { SLOW_REPAINT } else { REPAINT };
+            // A second passes on the screen, too, where there is something that it counts.
+            if changed || stale || (!idle && drawn.elapsed() >= SLOW_BEAT) {
                 let mut height = 0;
-                if painted.elapsed() > REPAINT {
+                if stale {
                     screen.wipe()?;
                     painted = Instant::now();
                 }
@@ -310,19 +319,21 @@ impl Console {
     }
 
     /// A line; the inner nothing if something else is to be shown first, the outer one if the login has ended.
-    fn line(&mut self, secret: bool) -> io::Result<Option<Option<String>>> {
+    fn line(&mut self, secret: bool) -> io::Result<Option<Option<Zeroizing<String>>>> {
         let typing = if secret { Typing::secret() } else { Typing::start(true) }?;
-        let mut typed = zeroize::Zeroizing::new(Vec::new());
+        let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST_LINE));
         loop {
             match self.typed(&typing, SLOW_BEAT)? {
                 Typed::Bytes(bytes) => {
+                    let bytes = Zeroizing::new(bytes);
                     typed.extend_from_slice(&bytes);
                     // Nothing is the end of a file that somebody has typed.
                     if bytes.is_empty() || typed.ends_with(b"\n") || typed.ends_with(b"\r") {
                         if secret {
                             write("\n")?;
                         }
-                        return Ok(Some(Some(String::from_utf8_lossy(&typed).into_owned())));
+                        let text = Zeroizing::new(String::from_utf8_lossy(&typed).into_owned());
+                        return Ok(Some(Some(text)));
                     }
                 }
                 Typed::Nothing => {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use fs_err as fs;
 use xenolith_console::{
     Action, Edit, Installed, Known, Look, Page, Programs as _, Read, Secret, SshService, TRIAL, Tool, clean,
@@ -110,8 +110,22 @@ fn known() -> Known {
         zones: time_zones(root),
         ssh,
         guests: Installed.run(Tool::Xl, &["list"]).ok().map(|said| guests(&said)),
-        units: LOGS.iter().copied().chain(UNITS.iter().copied()).map(str::to_owned).collect(),
+        units: units(),
     }
+}
+
+/// Those that failed come first: it is their logs that somebody looks for.
+fn units() -> Vec<String> {
+    let args = ["--failed", "--plain", "--no-legend", "--no-pager"];
+    let failed = Installed.run(Tool::Systemctl, &args).unwrap_or_default();
+    let mut units: Vec<String> = LOGS.iter().map(|log| (*log).to_owned()).collect();
+    units.extend(clean(&failed).iter().filter_map(|line| line.split_whitespace().next()).map(str::to_owned));
+    for unit in UNITS {
+        if !units.iter().any(|known| known == unit) {
+            units.push((*unit).to_owned());
+        }
+    }
+    units
 }
 
 /// Of a host that was told nothing.
@@ -326,6 +340,10 @@ fn after(edit: &Edit, terminal: &Path) -> anyhow::Result<Vec<String>> {
         Edit::Keyboard(_) => {
             vec!["The machine's own screens have it. This terminal keeps its own.".to_owned()]
         }
+        Edit::Names { .. } => vec![
+            "It is done. The host's certificate keeps the name that it was made for:".to_owned(),
+            "xenolith-firstboot retry tls-certificate, in a shell, makes another.".to_owned(),
+        ],
         Edit::Password(_) => vec!["root has a new password.".to_owned()],
         Edit::SshKey(_) if is_masked() => {
             vec!["The key is let in as soon as SSH is switched on.".to_owned()]
@@ -396,21 +414,23 @@ fn test(target: &str, name: &str) -> Vec<String> {
 fn archive() -> anyhow::Result<Vec<String>> {
     let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let path: PathBuf = support::write(Path::new("/"), &host, SystemTime::now(), &Installed)?;
-    let mut lines = vec![format!("It is {}", path.display())];
+    let carried = carry(&path).unwrap_or_else(|error| format!("It is on no stick: {error:#}"));
+    Ok(vec![format!("It is {}", path.display()), carried])
+}
+
+/// Onto the one stick that is plugged in, if it is one.
+fn carry(path: &Path) -> anyhow::Result<String> {
     let devices = Installed.run(Tool::Lsblk, &["--json", "--bytes", "--output", COLUMNS])?;
     let devices = serde_json::from_str(&devices).context("lsblk's answer cannot be understood")?;
-    match stick::volumes(&devices).as_slice() {
-        [] => lines.push("No USB stick with vfat or ext4 is plugged in.".to_owned()),
+    Ok(match stick::volumes(&devices).as_slice() {
+        [] => "No USB stick with vfat or ext4 is plugged in.".to_owned(),
         [(volume, kind)] => {
-            if let Err(error) = stick::copy(&path, volume, kind) {
-                bail!("it is {}, and was not copied to {}: {error:#}", path.display(), volume.display());
-            }
-            lines.push(format!("It is on {}, too, which may be pulled out.", volume.display()));
+            stick::copy(path, volume, kind).with_context(|| volume.display().to_string())?;
+            format!("It is on {}, too, which may be pulled out.", volume.display())
         }
         several => {
             let names: Vec<String> = several.iter().map(|(path, _)| path.display().to_string()).collect();
-            lines.push(format!("It is on no stick, since there are several: {}", names.join(", ")));
+            format!("It is on no stick, since there are several: {}", names.join(", "))
         }
-    }
-    Ok(lines)
+    })
 }

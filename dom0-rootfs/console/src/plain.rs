@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use xenolith_terminal::{Key, without_sequences};
+use zeroize::Zeroizing;
 
 use crate::app::{App, Effect, Stage};
 use crate::form::Field;
@@ -124,7 +125,8 @@ fn open(app: &App) -> String {
 
 /// What a line does. The field that the next line is for, if one was chosen.
 pub fn line(app: &mut App, awaits: Awaits, text: &str) -> (Effect, Option<Field>) {
-    let text = without_sequences(text);
+    // It may be a password.
+    let text = Zeroizing::new(without_sequences(text));
     match awaits {
         Awaits::Login => {
             for character in text.chars() {

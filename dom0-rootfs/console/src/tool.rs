@@ -1,6 +1,6 @@
 //! Programs of dom0 that the console runs, all of them.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 /// A hypervisor or a disk that does not answer must not hang the console.
@@ -106,9 +106,13 @@ impl Installed {
         const WRONG: i32 = 7;
         // What it reads ends with a NUL, as PAM writes it. An empty password opens nothing here.
         let input = zeroize::Zeroizing::new([password.as_bytes(), b"\0"].concat());
+        // It fits into a pipe as a whole, and no copy of it is left in this program.
+        let (stdin, mut pipe) = io::pipe()?;
+        pipe.write_all(&input)?;
+        drop(pipe);
         let said = duct::cmd!(Tool::CheckPassword.path(), "root", "nonull")
             .full_env([("LC_ALL", "C.UTF-8"), ("PATH", "/usr/bin:/usr/sbin")])
-            .stdin_bytes(input.to_vec())
+            .stdin_file(stdin)
             .stdout_null()
             .stderr_null()
             .unchecked()
