@@ -21,6 +21,7 @@ mod edit;
 mod form;
 mod lock;
 mod look;
+mod menus;
 mod page;
 mod pager;
 pub mod ping;
