@@ -37,6 +37,8 @@ pub enum Change {
     },
     /// The name that the kernel reports.
     SetHostName(HostName),
+    /// A network device that is made of files (a bond, a VLAN) goes away, if it is there: no daemon takes it away by itself.
+    RemoveLink(String),
     /// A daemon reads its files again, if it runs.
     Reload(Reload),
     /// A new key with its certificate, in place of the one that was there.
@@ -72,6 +74,7 @@ impl std::fmt::Display for Change {
             Self::Link { path, target } => write!(f, "/{path} -> {target}"),
             Self::Remove { path } => write!(f, "/{path}: removed"),
             Self::SetHostName(name) => write!(f, "the kernel calls the host {name}"),
+            Self::RemoveLink(name) => write!(f, "the network device {name} goes away"),
             Self::Reload(Reload::Network) => f.write_str("the network is set up anew"),
             Self::Reload(Reload::Clock) => f.write_str("the clock looks for its servers"),
             Self::Reload(Reload::Keyboard) => f.write_str("the keyboard is loaded"),
@@ -111,6 +114,12 @@ pub trait System {
     /// When it refuses.
     fn set_host_name(&mut self, name: &HostName) -> io::Result<()>;
 
+    /// Takes a bond or VLAN away; one that is not there is away.
+    ///
+    /// # Errors
+    /// With the kernel's words.
+    fn remove_link(&mut self, name: &str) -> io::Result<()>;
+
     /// Makes a daemon that runs read its files again.
     ///
     /// # Errors
@@ -133,6 +142,7 @@ pub trait System {
             Change::Link { path, target } => self.link(&root.join(path), target),
             Change::Remove { path } => self.remove(&root.join(path)),
             Change::SetHostName(name) => self.set_host_name(name),
+            Change::RemoveLink(name) => self.remove_link(name),
             Change::Reload(what) => self.reload(*what),
             Change::Certificate(names) => {
                 let text = certificate::make(names).map_err(io::Error::other)?;
@@ -187,6 +197,23 @@ impl System for ThisHost {
 
     fn set_host_name(&mut self, name: &HostName) -> io::Result<()> {
         Ok(nix::unistd::sethostname(name.as_str())?)
+    }
+
+    fn remove_link(&mut self, name: &str) -> io::Result<()> {
+        if !Path::new("/sys/class/net").join(name).exists() {
+            return Ok(());
+        }
+        let said = duct::cmd!("/usr/bin/ip", "link", "delete", "dev", name)
+            .stdin_null()
+            .stdout_null()
+            .stderr_capture()
+            .unchecked()
+            .run()?;
+        if said.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&said.stderr);
+        Err(io::Error::other(format!("ip link delete ended with {}: {}", said.status, words.trim())))
     }
 
     fn reload(&mut self, what: Reload) -> io::Result<()> {

@@ -19,6 +19,7 @@ use crate::partly::{with_root_password, with_time_servers};
 use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
 use crate::tuning::{self, TuningFacts};
+use crate::zones::TIME_ZONES;
 use crate::{identity, keyboard, network};
 
 const HOST_NAME: &str = "etc/hostname";
@@ -28,8 +29,6 @@ pub const SSH_KEYS: &str = "etc/ssh/authorized_keys.d/root";
 pub const SHADOW: &str = "etc/shadow";
 const CHRONY: &str = "etc/chrony/chrony.conf";
 const LOCAL_TIME: &str = "etc/localtime";
-/// The time zones that the image knows.
-pub const TIME_ZONES: &str = "usr/share/zoneinfo";
 
 /// Longer is no identity of a host, in bytes.
 const MAX_KEPT: u64 = 256 << 10;
@@ -156,8 +155,7 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
             None => Decision::NotAsked,
             Some(hash) => root_password(hash, facts).into(),
         },
-        Task::Network if !network::is_asked(&settings.network, &host.name_servers) => Decision::NotAsked,
-        Task::Network => network::changes(&settings.network, &host.name_servers, &facts.machine.nics).into(),
+        Task::Network => network_task(settings, facts),
         Task::TimeZone => {
             host.time_zone.as_ref().map_or(Decision::NotAsked, |zone| time_zone(zone, facts).into())
         }
@@ -184,6 +182,23 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
         Task::PoolJoin if settings.pool.is_none() => Decision::NotAsked,
         Task::PoolJoin => Decision::NotAvailable("this version has no toolstack that could join a pool"),
     }
+}
+
+/// What was set up before and is not asked for any more goes back to what the image does by itself.
+fn network_task(settings: &Settings, facts: &Facts) -> Decision {
+    let (asked, servers) = (&settings.network, &settings.host.name_servers);
+    let current = match network::current(&facts.root) {
+        Ok(current) => current,
+        Err(why) => return Decision::Cannot(why),
+    };
+    if network::is_asked(asked, servers) {
+        let changes = network::changes(asked, servers, &facts.machine.nics);
+        return changes.map(|changes| network::over(&current, changes)).into();
+    }
+    if current.iter().all(|(_, text)| text.is_none()) {
+        return Decision::NotAsked;
+    }
+    Decision::Do(network::over(&current, network::reset()))
 }
 
 /// A certificate for the host's name and the addresses that are known, unless there is one and nobody wants another.

@@ -26,8 +26,9 @@ use xenolith_settings::{
 };
 
 use crate::certificate::{CERTIFICATE, shown};
-use crate::decide::{SHADOW, SSH_KEYS, TIME_ZONES};
+use crate::decide::{SHADOW, SSH_KEYS};
 use crate::identity::{HOST_KEY, IDENTITY};
+use crate::zones::TIME_ZONES;
 
 /// Files that are longer are left behind, in bytes.
 const LONGEST: usize = MAX_SETTINGS;

@@ -18,8 +18,12 @@
 //! repeated: it writes whole files, by rename; what is made of disks, and what a cut leaves there, is said in [`storage`]. A power cut
 //! anywhere leaves a task done or undone, never half of the journal. What waits for disks runs apart, after the rest (`--late`).
 //!
+//! What somebody changes later, at the console, goes the same way: into the settings, then through the tasks ([`amend`]); a change of the
+//! network is tried first ([`try_network`]).
+//!
 //! On media the state is in RAM, so each boot is a first one. What settings may say is data, never a program.
 
+mod amend;
 mod certificate;
 mod change;
 mod decide;
@@ -30,17 +34,24 @@ mod keyboard;
 mod network;
 mod partly;
 mod run;
+mod settings_file;
 pub mod storage;
 mod task;
+mod trial;
 mod tuning;
+mod zones;
 
+pub use amend::{AmendError, amend};
 pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
-pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, TIME_ZONES, decide};
+pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, decide};
 pub use former::{EtcFiles, Former, FormerError, KeptIdentity};
 pub use identity::{HOST_KEY, IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
 pub use run::{Paths, Run, RunError, run};
+pub use settings_file::{current_settings, parse_settings, read_settings};
 pub use task::Task;
+pub use trial::{is_running as is_trial_running, keep, settle, try_network};
 pub use tuning::{TUNING, TuningFacts};
+pub use zones::{TIME_ZONES, time_zones};

@@ -12,14 +12,14 @@ use fs_err as fs;
 use serde::Deserialize;
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, run,
-    storage::ThisMachine,
+    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, parse_settings,
+    read_settings, run, settle, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
 };
 use xenolith_machine::lsblk::COLUMNS;
-use xenolith_probe::{Installed, Programs as _, Tool, Volume, plain_file};
+use xenolith_probe::{Installed, Programs as _, Tool, Volume};
 use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
 
 const MOUNT_POINT: &str = "/run/xenolith/seed";
@@ -59,6 +59,8 @@ enum Command {
         /// A seed.toml
         file: PathBuf,
     },
+    /// Take back a change of the network that was tried and that nobody has kept
+    RevertNetwork,
     /// Show what was done, and what was not and why
     Status {
         /// As JSON (the field "schema" counts its form)
@@ -70,11 +72,16 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Run { late } => {
+            // What was being tried when the host went down was not kept. It stops nothing else.
+            if !late && let Err(error) = revert_network() {
+                eprintln!("warning: a change of the network that was tried is still there: {error:#}");
+            }
             let tasks: Vec<Task> = Task::ALL.into_iter().filter(|task| task.is_late() == late).collect();
             first_boot(&tasks, &[], !late)
         }
         Command::Retry { tasks } => first_boot(&Task::ALL, &tasks, true),
         Command::Check { file } => check(&file),
+        Command::RevertNetwork => revert_network(),
         Command::Status { json } => status(json),
     };
     match done {
@@ -129,6 +136,13 @@ fn status(json: bool) -> anyhow::Result<ExitCode> {
         };
         say(&format!("{:<13} {word}{why}", task.name()));
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Started by a timer that the console sets, so that a host is reached again even if the console has ended.
+fn revert_network() -> anyhow::Result<ExitCode> {
+    let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
+    settle(&paths, &mut ThisHost, &mut say)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -193,12 +207,14 @@ fn seed() -> anyhow::Result<Option<(Settings, String)>> {
     for device in volumes::plugged_in(&devices, medium.as_deref()) {
         let volume = Volume::mount(&device, Path::new(MOUNT_POINT)).context(KEPT)?;
         if let Some(bytes) = volume.file(SEED_FILE, MAX_SETTINGS).context(KEPT)? {
-            return parsed(bytes, &format!("{SEED_FILE} on {}", device.display())).context(KEPT).map(Some);
+            return parse_settings(bytes, &format!("{SEED_FILE} on {}", device.display()))
+                .context(KEPT)
+                .map(Some);
         }
         say(&format!("{} is labelled {SEED_LABEL} and has no {SEED_FILE}", device.display()));
     }
     if let Some(bytes) = medium.as_deref().map(in_medium).transpose().context(KEPT)?.flatten() {
-        return parsed(bytes, &format!("{SEED_FILE} in the medium")).context(KEPT).map(Some);
+        return parse_settings(bytes, &format!("{SEED_FILE} in the medium")).context(KEPT).map(Some);
     }
     say(&format!("no volume labelled {SEED_LABEL} with a {SEED_FILE}: the host stays unclaimed"));
     Ok(None)
@@ -208,17 +224,6 @@ fn seed() -> anyhow::Result<Option<(Settings, String)>> {
 fn in_medium(disk: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     let content = reserved::read(&mut fs::File::open(disk)?)?;
     Ok(content.and_then(|content| content.get(Name::Seed).map(<[u8]>::to_vec)))
-}
-
-/// Reads settings that are a plain file of bounded length.
-fn read_settings(path: &Path) -> anyhow::Result<(Settings, String)> {
-    let bytes = plain_file(path, MAX_SETTINGS)?.with_context(|| format!("there is no {}", path.display()))?;
-    parsed(bytes, &path.display().to_string())
-}
-
-fn parsed(bytes: Vec<u8>, what: &str) -> anyhow::Result<(Settings, String)> {
-    let settings = Settings::parse(&bytes).with_context(|| format!("{what} is refused"))?;
-    Ok((settings, String::from_utf8(bytes)?))
 }
 
 /// Whoever reads along may have seen enough.

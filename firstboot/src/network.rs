@@ -9,7 +9,9 @@
 //! `80-xenolith-dhcp.network`, which stays in force for settings that say nothing.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+use fs_err as fs;
 use xenolith_machine::Nic;
 use xenolith_settings::{Addressing, BondMode, Implied, Network, NicName, V4, V6};
 
@@ -53,6 +55,53 @@ pub fn changes(network: &Network, name_servers: &[String], nics: &[Nic]) -> Resu
         }
     });
     Ok(changes.chain([Change::Reload(Reload::Network)]).collect())
+}
+
+/// The changes after which the image's own setting holds: every interface asks for an address.
+pub fn reset() -> Vec<Change> {
+    let removed = FILES.iter().map(|name| Change::Remove { path: format!("{FOLDER}/{name}") });
+    removed.chain([Change::Reload(Reload::Network)]).collect()
+}
+
+/// Our files as they are below `root`, by their paths; nothing for one that is not there.
+///
+/// # Errors
+/// Which file cannot be read, and why.
+pub fn current(root: &Path) -> Result<Vec<(String, Option<String>)>, String> {
+    let read = |name: &&str| {
+        let path = format!("{FOLDER}/{name}");
+        match fs::read_to_string(root.join(&path)) {
+            Ok(text) => Ok((path, Some(text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((path, None)),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    FILES.iter().map(read).collect()
+}
+
+/// `changes`, which set the network up, on a host with these files: bonds and VLANs that change or go are taken away before the daemon
+/// reads its files, since it makes what is missing and leaves alone what is there (systemd.netdev(5)).
+pub fn over(current: &[(String, Option<String>)], changes: Vec<Change>) -> Vec<Change> {
+    let stays = |path: &str, text: &str| {
+        changes.iter().any(
+            |change| matches!(change, Change::Write { path: new, text: same, .. } if new == path && same == text),
+        )
+    };
+    let gone: Vec<Change> = current
+        .iter()
+        .filter(|(path, _)| path.ends_with(".netdev"))
+        .filter_map(|(path, text)| Some((path, text.as_deref()?)))
+        .filter(|(path, text)| !stays(path, text))
+        .filter_map(|(_, text)| {
+            match NicName::parse(text.lines().find_map(|line| line.strip_prefix("Name="))?)? {
+                NicName::Name(name) => Some(Change::RemoveLink(name)),
+                NicName::Mac(_) => None,
+            }
+        })
+        .collect();
+    let (files, reload): (Vec<Change>, Vec<Change>) =
+        changes.into_iter().partition(|change| !matches!(change, Change::Reload(_)));
+    files.into_iter().chain(gone).chain(reload).collect()
 }
 
 type Files = Vec<(&'static str, String)>;

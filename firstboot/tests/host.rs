@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use xenolith_firstboot::storage::Step;
 use xenolith_firstboot::{
-    CERTIFICATE, Facts, HOST_KEY, IDENTITY, Journal, KeptIdentity, Outcome, Paths, Reload, Run, System,
-    TUNING, Task, ThisHost, TuningFacts, host_certificate, run,
+    AmendError, CERTIFICATE, Facts, HOST_KEY, IDENTITY, Journal, KeptIdentity, Outcome, Paths, Reload, Run,
+    System, TUNING, Task, ThisHost, TuningFacts, amend, current_settings, host_certificate, is_trial_running,
+    keep, run, settle, try_network,
 };
 use xenolith_layout::Bytes;
 use xenolith_machine::{Capture, Machine, RawNic};
-use xenolith_settings::{HostName, Settings};
+use xenolith_settings::{HostName, Network, Settings};
 
 const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../installer/settings/tests/seeds/accept");
 
@@ -93,11 +94,12 @@ struct Cut {
     left: usize,
     name: Option<String>,
     reloads: Vec<Reload>,
+    links: Vec<String>,
 }
 
 impl Cut {
     fn after(left: usize) -> Self {
-        Self { left, name: None, reloads: Vec::new() }
+        Self { left, name: None, reloads: Vec::new(), links: Vec::new() }
     }
 
     fn never() -> Self {
@@ -129,6 +131,12 @@ impl System for Cut {
     fn set_host_name(&mut self, name: &HostName) -> io::Result<()> {
         self.effect()?;
         self.name = Some(name.to_string());
+        Ok(())
+    }
+
+    fn remove_link(&mut self, name: &str) -> io::Result<()> {
+        self.effect()?;
+        self.links.push(name.to_owned());
         Ok(())
     }
 
@@ -327,4 +335,167 @@ fn the_host_keeps_its_identity_and_its_certificate_unless_a_new_one_is_wanted() 
     assert!(boot(&host, &settings, &mut Cut::never()).0);
     assert_eq!(fs::read_to_string(host.paths.root.join(IDENTITY)).unwrap(), uuid);
     assert_ne!(host_certificate(&host.paths.root).unwrap().unwrap(), first);
+}
+
+/// What the host was told, as it stands in its state.
+fn told_to(host: &Host) -> Settings {
+    current_settings(&host.paths.state).unwrap()
+}
+
+/// A host that was installed by these settings.
+fn installed(name: &str) -> Host {
+    let host = Host::new();
+    let text = fs::read_to_string(Path::new(SEEDS).join(name)).unwrap();
+    fs::create_dir_all(&host.paths.state).unwrap();
+    fs::write(host.paths.state.join("settings.toml"), text).unwrap();
+    assert!(boot(&host, &told_to(&host), &mut Cut::never()).0);
+    host
+}
+
+#[test]
+fn what_is_changed_later_stays_over_boots_and_retries() {
+    let host = installed("everything.toml");
+    let zone = host.paths.root.join("usr/share/zoneinfo/Asia/Tokyo");
+    fs::create_dir_all(zone.parent().unwrap()).unwrap();
+    fs::write(zone, "TZif").unwrap();
+    let mut settings = told_to(&host);
+    settings.host.time_zone = Some("Asia/Tokyo".into());
+    settings.access.root_password_hash = Some("$6$salt$another".into());
+    let tasks = [Task::TimeZone, Task::RootPassword];
+    let asked = Run { settings: &settings, facts: &host.facts, paths: &host.paths, tasks: &tasks };
+    amend(&asked, &mut Cut::never(), &mut |_| ()).unwrap();
+    let changed = host.files();
+    assert!(changed[Path::new("root/etc/shadow")].contains("root:$6$salt$another:"));
+    assert_eq!(changed[Path::new("root/etc/localtime")], "-> ../usr/share/zoneinfo/Asia/Tokyo");
+    assert!(boot(&host, &told_to(&host), &mut Cut::never()).0);
+    assert_eq!(host.files(), changed, "a boot changes nothing");
+    // As `xenolith-firstboot retry` does.
+    fs::remove_file(host.paths.state.join("firstboot.json")).unwrap();
+    assert!(boot(&host, &told_to(&host), &mut Cut::never()).0);
+    let retried = host.files();
+    for file in ["root/etc/shadow", "root/etc/localtime", "state/settings.toml"] {
+        assert_eq!(retried[Path::new(file)], changed[Path::new(file)], "{file}");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_changes_nothing() {
+    let host = installed("everything.toml");
+    let before = host.files();
+    let mut settings = told_to(&host);
+    settings.host.time_zone = Some("Mars/Crater".into());
+    settings.access.root_password_hash = Some("$6$salt$another".into());
+    let tasks = [Task::RootPassword, Task::TimeZone];
+    let asked = Run { settings: &settings, facts: &host.facts, paths: &host.paths, tasks: &tasks };
+    let why = amend(&asked, &mut Cut::never(), &mut |_| ()).unwrap_err();
+    assert!(matches!(why, AmendError::Refused { task: Task::TimeZone, .. }), "{why}");
+    assert_eq!(host.files(), before);
+}
+
+#[test]
+fn wherever_a_change_is_cut_the_next_boot_has_the_old_or_the_new() {
+    let new = |host: &Host| {
+        let mut settings = told_to(host);
+        settings.access.root_password_hash = Some("$6$salt$another".into());
+        settings
+    };
+    for effects in 0.. {
+        let host = installed("everything.toml");
+        let (old, settings) = (told_to(&host), new(&host));
+        let asked =
+            Run { settings: &settings, facts: &host.facts, paths: &host.paths, tasks: &[Task::RootPassword] };
+        let whole = amend(&asked, &mut Cut::after(effects), &mut |_| ()).is_ok();
+        let now = told_to(&host);
+        assert!(now == old || now == settings, "cut after {effects} effects");
+        assert!(boot(&host, &now, &mut Cut::never()).0);
+        let hash = now.access.root_password_hash.unwrap();
+        let shadow = fs::read_to_string(host.paths.root.join("etc/shadow")).unwrap();
+        assert!(shadow.contains(&hash), "cut after {effects} effects: {shadow}");
+        if whole {
+            return;
+        }
+    }
+}
+
+/// Settings with another address, in a VLAN.
+fn moved(host: &Host) -> Settings {
+    let mut settings = told_to(host);
+    settings.network = Settings::parse(
+        b"version = 1\n[network]\ninterface = \"eno1\"\nvlan = 7\nipv4 = { address = \"198.51.100.9/24\" }",
+    )
+    .unwrap()
+    .network;
+    settings
+}
+
+fn network_files(host: &Host) -> BTreeMap<PathBuf, String> {
+    host.files().into_iter().filter(|(path, _)| path.starts_with("root/etc/systemd")).collect()
+}
+
+#[test]
+fn a_network_that_is_tried_is_taken_back_and_one_that_is_kept_stays() {
+    for before in ["name-only.toml", "everything.toml"] {
+        let host = installed(before);
+        let (files, settings) = (network_files(&host), moved(&host));
+        let mut system = Cut::never();
+        try_network(&settings, &host.facts, &host.paths, &mut system, &mut |_| ()).unwrap();
+        assert_ne!(network_files(&host), files);
+        assert!(is_trial_running(&host.paths).unwrap());
+        let again = try_network(&settings, &host.facts, &host.paths, &mut system, &mut |_| ());
+        assert!(matches!(again, Err(AmendError::Trial)));
+        settle(&host.paths, &mut system, &mut |_| ()).unwrap();
+        assert_eq!(network_files(&host), files, "{before}");
+        assert!(
+            system.links.contains(&"vlan7".to_owned()),
+            "the VLAN that was tried goes: {:?}",
+            system.links
+        );
+        assert_eq!(system.reloads.last(), Some(&Reload::Network));
+
+        try_network(&settings, &host.facts, &host.paths, &mut system, &mut |_| ()).unwrap();
+        keep(&host.paths, &mut system).unwrap();
+        let kept = network_files(&host);
+        settle(&host.paths, &mut system, &mut |_| ()).unwrap();
+        assert!(boot(&host, &told_to(&host), &mut Cut::never()).0);
+        assert_eq!(network_files(&host), kept);
+        assert_eq!(told_to(&host).network, settings.network);
+        assert!(keep(&host.paths, &mut system).is_err(), "there is nothing to keep any more");
+    }
+}
+
+#[test]
+fn wherever_a_trial_is_cut_the_next_boot_has_the_network_from_before_or_the_one_that_was_kept() {
+    for effects in 0.. {
+        let host = installed("everything.toml");
+        let (before, settings) = (network_files(&host), moved(&host));
+        let mut cut = Cut::after(effects);
+        let whole = try_network(&settings, &host.facts, &host.paths, &mut cut, &mut |_| ()).is_ok()
+            && keep(&host.paths, &mut cut).is_ok();
+        // A boot.
+        settle(&host.paths, &mut Cut::never(), &mut |_| ()).unwrap();
+        let now = told_to(&host);
+        assert!(boot(&host, &now, &mut Cut::never()).0);
+        assert!(!is_trial_running(&host.paths).unwrap());
+        if now.network == settings.network {
+            assert_ne!(network_files(&host), before, "cut after {effects} effects");
+        } else {
+            assert_eq!(network_files(&host), before, "cut after {effects} effects");
+        }
+        if whole {
+            assert_eq!(now.network, settings.network);
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_network_that_is_not_asked_for_any_more_goes_back_to_the_images_own() {
+    let host = installed("everything.toml");
+    assert!(!network_files(&host).is_empty());
+    let mut settings = told_to(&host);
+    settings.network = Network::default();
+    settings.host.name_servers.clear();
+    let asked = Run { settings: &settings, facts: &host.facts, paths: &host.paths, tasks: &[Task::Network] };
+    amend(&asked, &mut Cut::never(), &mut |_| ()).unwrap();
+    assert!(network_files(&host).is_empty());
 }

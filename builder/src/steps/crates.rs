@@ -23,9 +23,11 @@ use xenolith_store::StepContext;
 /// The crates whose programs go into the image, and the libraries of ours that they use: folders of the checkout.
 pub const MEMBERS: &[&str] = &[
     "ci/guest",
+    "dom0-rootfs/console",
     "dom0-rootfs/init",
     "dom0-rootfs/libxl-sys",
     "dom0-rootfs/status",
+    "dom0-rootfs/terminal",
     "firstboot",
     "image/bootfile",
     "image/disk",
@@ -56,6 +58,7 @@ pub struct Program {
 pub const PROGRAMS: &[Program] = &[
     Program { name: "xenolith-init", step: "crate-init", features: &[] },
     Program { name: "xenolith-status", step: "crate-status", features: &["libxl"] },
+    Program { name: "xenolith-console", step: "crate-console", features: &[] },
     Program { name: "xenolith-firstboot", step: "crate-firstboot", features: &[] },
     Program { name: "xenolith-probe", step: "crate-probe", features: &[] },
     Program { name: "xenolith-install", step: "crate-install", features: &[] },

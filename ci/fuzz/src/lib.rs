@@ -7,6 +7,7 @@
 //! `tests/smoke.rs` makes sure that the three agree.
 
 mod archive;
+mod console;
 mod host;
 mod image;
 mod installer;
@@ -90,4 +91,7 @@ targets! {
     proxy_dhcp = netboot, 20000, [];
     tftp = netboot, 20000, [];
     http_range = netboot, 20000, [];
+    terminal_answer = console, 20000, [];
+    icmp_echo = console, 20000, [];
+    support_text = console, 5000, [];
 }

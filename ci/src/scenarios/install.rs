@@ -178,6 +178,9 @@ pub fn screens(context: &Context) -> anyhow::Result<Count> {
         vm.type_serial("\r")?;
         vm.shows("Password:", ACTION)?;
         vm.type_serial(&format!("{PASSWORD}\r"))?;
+        // Nothing here answers where its cursor is, so the menus come as numbered lines.
+        vm.shows("Number or word:", ACTION)?;
+        vm.type_serial("shell\r")?;
         vm.shows("root@xenolith:~#", ACTION)?;
         vm.type_serial("clear; xenolith-firstboot status\r")?;
         let done = vm.shows("root-password done", ACTION)?;

@@ -30,4 +30,4 @@ pub use report::{
     Boot, FailedInstallation, Firmware, Health, Identity, Report, RootImage, SCHEMA, Service, Switch, Unread,
     Verity, Xen,
 };
-pub use text::{Address, Doors, OnEnter, console, on_enter, ready, text};
+pub use text::{Row, ready, seen, text, title};

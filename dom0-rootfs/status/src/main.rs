@@ -1,6 +1,4 @@
-//! `xenolith-status`: the state of the host, for people, programs, the health gate and the screen.
-
-mod screen;
+//! `xenolith-status`: the state of the host, for people, programs, the health gate and the console.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -24,9 +22,6 @@ struct Args {
     /// Print the one line that says the host is ready
     #[arg(long, group = "form")]
     ready: bool,
-    /// Show a screen that is drawn again when something changes
-    #[arg(long, group = "form")]
-    console: bool,
     /// Look at the host below this folder
     #[arg(long, default_value = "/", hide = true)]
     root: PathBuf,
@@ -46,9 +41,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> io::Result<ExitCode> {
-    if args.console {
-        return screen::show(&args.root);
-    }
     let report = look(&args.root);
     let mut out = io::stdout().lock();
     if args.check {

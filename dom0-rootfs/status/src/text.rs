@@ -1,28 +1,33 @@
-//! The report for people, for the screen, and as the one line that says a host is ready.
+//! The report for people, for the console, and as the one line that says a host is ready.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, Outcome};
 use xenolith_layout::Bytes;
 
-use crate::boot::Medium;
 use crate::mirrors::Mirror;
 use crate::report::{FailedInstallation, Report, Switch, Verity, Xen};
 
-/// An address of this host.
+/// A fact for people. One without a name belongs to the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// The network interface.
-    pub interface: String,
-    /// The address.
-    pub ip: IpAddr,
+pub struct Row {
+    /// What it is about.
+    pub name: String,
+    /// What is so.
+    pub value: String,
+}
+
+/// As a line of a table; the values start in column 16, so that a root hash ends in column 80.
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "  {:<14}{}", self.name, self.value)
+    }
 }
 
 /// The report as a table, one fact a line.
 pub fn text(report: &Report) -> String {
-    let mut out = format!("{}\n", title(report));
+    let mut out = Vec::new();
     rows(report, &mut out);
     if let Some(uuid) = report.host.uuid {
         row(&mut out, "host", &uuid.to_string());
@@ -37,62 +42,20 @@ pub fn text(report: &Report) -> String {
     for unread in &report.unread {
         row(&mut out, "not read", &format!("{}: {}", unread.fact, unread.because));
     }
-    out
-}
-
-/// What opens this host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Doors {
-    /// root has a key for SSH.
-    pub ssh: bool,
-    /// root has a password.
-    pub password: bool,
-}
-
-/// What Enter does on the screen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnEnter {
-    /// Nothing.
-    Nothing,
-    /// It asks for root's password.
-    Login,
-    /// It starts the installer.
-    Install,
-}
-
-/// A medium installs, whoever is there; a host lets in who has the password.
-pub fn on_enter(report: &Report, doors: Doors) -> OnEnter {
-    match report.boot.as_ref().map(|boot| boot.medium) {
-        Some(Medium::Iso | Medium::Memory) => OnEnter::Install,
-        _ if doors.password => OnEnter::Login,
-        _ => OnEnter::Nothing,
+    let mut text = format!("{}\n", title(report));
+    for row in out {
+        let _ = writeln!(text, "{row}");
     }
+    text
 }
 
-/// The screen in place of a login prompt. No colours and no clearing: whoever shows it decides.
-pub fn console(report: &Report, host_name: &str, addresses: &[Address], doors: Doors) -> String {
-    let mut out = format!("\n{} on {host_name}\n\n", title(report));
+/// What the console shows of a report to whoever stands before it.
+pub fn seen(report: &Report) -> Vec<Row> {
+    let mut out = Vec::new();
     rows(report, &mut out);
-    let shown: Vec<String> = addresses.iter().map(|a| format!("{} ({})", a.ip, a.interface)).collect();
     fingerprints(report, &mut out);
-    row(&mut out, "addresses", &if shown.is_empty() { "none yet".to_owned() } else { shown.join(", ") });
-    out.push('\n');
-    let here = on_enter(report, doors);
-    out.push_str(match here {
-        OnEnter::Install => "Press Enter to install Xenolith on this machine.\n",
-        OnEnter::Login => "Press Enter to log in as root.\n",
-        OnEnter::Nothing => "Nobody logs in here: root has no password.\n",
-    });
-    match (doors.ssh, addresses.first()) {
-        (true, Some(address)) => {
-            let _ = writeln!(out, "With a key: ssh root@{}", address.ip);
-        }
-        (true, None) => out.push_str("SSH waits for an address.\n"),
-        (false, _) if here == OnEnter::Nothing => out.push_str(
-            "SSH is off, too: no key was given at first boot.\n\
-             A volume labelled XENOLITH with a seed.toml brings one.\n",
-        ),
-        (false, _) => out.push_str("SSH is off: it takes keys only, and none was given.\n"),
+    for mirror in &report.mirrors {
+        mirror_row(mirror, &mut out);
     }
     out
 }
@@ -106,7 +69,8 @@ pub fn ready(report: &Report) -> String {
     format!("xenolith: ready version={version} slot={slot} medium={medium}")
 }
 
-fn title(report: &Report) -> String {
+/// The image by its name, version and build.
+pub fn title(report: &Report) -> String {
     let image = &report.image;
     let version = image.version.as_deref().unwrap_or("(version unknown)");
     let mut title = match &image.name {
@@ -120,7 +84,7 @@ fn title(report: &Report) -> String {
     title
 }
 
-fn rows(report: &Report, out: &mut String) {
+fn rows(report: &Report, out: &mut Vec<Row>) {
     let health = if report.health.good { "good" } else { "NOT GOOD" };
     row(out, "health", health);
     for problem in &report.health.problems {
@@ -146,7 +110,7 @@ fn rows(report: &Report, out: &mut String) {
     }
 }
 
-fn boot_rows(report: &Report, out: &mut String) {
+fn boot_rows(report: &Report, out: &mut Vec<Row>) {
     if let Some(revision) = &report.image.revision {
         row(out, "revision", revision);
     }
@@ -173,7 +137,7 @@ fn boot_rows(report: &Report, out: &mut String) {
 }
 
 /// What failed and why, one line each; the installer's messages may have several.
-fn installation_rows(failed: &FailedInstallation, out: &mut String) {
+fn installation_rows(failed: &FailedInstallation, out: &mut Vec<Row>) {
     let from = match failed.answers_from.as_str() {
         "" => String::new(),
         from => format!(" (answers from {from})"),
@@ -199,7 +163,7 @@ fn firstboot(journal: &Journal) -> String {
 }
 
 /// What whoever connects to the host the first time compares.
-fn fingerprints(report: &Report, out: &mut String) {
+fn fingerprints(report: &Report, out: &mut Vec<Row>) {
     if let Some(certificate) = &report.host.certificate {
         row(out, "TLS SHA-256", &certificate.sha256);
     }
@@ -208,13 +172,13 @@ fn fingerprints(report: &Report, out: &mut String) {
     }
 }
 
-fn mirror_row(mirror: &Mirror, out: &mut String) {
+fn mirror_row(mirror: &Mirror, out: &mut Vec<Row>) {
     let members: Vec<String> =
         mirror.members.iter().map(|member| format!("{} {}", member.device, member.state)).collect();
     row(out, "mirror", &format!("{} of {} disks: {}", mirror.device, mirror.disks, members.join(", ")));
 }
 
-fn storage_rows(storage: &StorageRecord, out: &mut String) {
+fn storage_rows(storage: &StorageRecord, out: &mut Vec<Row>) {
     let mirror = if storage.mirror { ", a mirror" } else { "" };
     let size = Bytes::new(storage.size);
     row(out, "local storage", &format!("{} ({}, {size}{mirror})", storage.name, storage.kind));
@@ -222,7 +186,7 @@ fn storage_rows(storage: &StorageRecord, out: &mut String) {
     row(out, "", storage.mount_point.as_ref().unwrap_or(&storage.group));
 }
 
-fn xen_rows(xen: &Xen, out: &mut String) {
+fn xen_rows(xen: &Xen, out: &mut Vec<Row>) {
     let by = xen.compiled_by.as_ref().map(|by| format!(", compiled by {by}")).unwrap_or_default();
     row(out, "Xen", &format!("{}{by}", xen.version));
     if let (Some(total), Some(free)) = (xen.total_memory, xen.free_memory) {
@@ -260,7 +224,6 @@ fn secure_boot(report: &Report) -> String {
     text
 }
 
-/// `  name          value`; the values start in column 16, so that a root hash ends in column 80.
-fn row(out: &mut String, name: &str, value: &str) {
-    let _ = writeln!(out, "  {name:<14}{value}");
+fn row(out: &mut Vec<Row>, name: &str, value: &str) {
+    out.push(Row { name: name.to_owned(), value: value.to_owned() });
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use xenolith_status::{Address, Doors, Host, Recorded, Report, Xen, console, gather, ready, text};
+use xenolith_status::{Host, Recorded, Report, Xen, gather, ready, text};
 
 fn look_at(name: &str, asked: Option<Result<Xen, String>>) -> Report {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
@@ -68,18 +68,6 @@ fn what_libxl_says_goes_before_sysfs_and_its_failure_is_told() {
 fn a_report_survives_json() {
     let report = look_at("disk-on-trial", None);
     assert_eq!(serde_json::from_str::<Report>(&json(&report)).unwrap(), report);
-}
-
-#[test]
-fn the_screen_tells_how_to_get_in() {
-    let report = look_at("disk-on-trial", None);
-    let address = Address { interface: "eno1".into(), ip: "192.0.2.7".parse().unwrap() };
-    let doors = |ssh, password| Doors { ssh, password };
-    insta::assert_snapshot!("screen-with-ssh", console(&report, "xenolith", &[address], doors(true, false)));
-    insta::assert_snapshot!("screen-without-ssh", console(&report, "xenolith", &[], doors(false, false)));
-    insta::assert_snapshot!("screen-with-password", console(&report, "xenolith", &[], doors(false, true)));
-    let medium = look_at("iso-without-secure-boot", None);
-    insta::assert_snapshot!("screen-of-a-medium", console(&medium, "xenolith", &[], doors(false, false)));
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub const STATE_POOL_PASSWORD: &str = "secrets/pool-password";
 pub const STATE_KEPT_IDENTITY: &str = "secrets/identity.json";
 /// The marker that says that this host belongs to somebody. In the state.
 pub const STATE_CLAIMED: &str = "claimed";
+/// A change of the network that is being tried, in the state.
+pub const STATE_TRIAL: &str = "network-trial.json";
 
 /// The file system label of the ESP (FAT: at most 11 characters, upper case).
 pub const ESP_FS_LABEL: &str = "XENO_ESP";
