@@ -25,6 +25,7 @@ pub const MEMBERS: &[&str] = &[
     "ci/guest",
     "dom0-rootfs/init",
     "dom0-rootfs/libxl-sys",
+    "dom0-rootfs/state",
     "dom0-rootfs/status",
     "firstboot",
     "image/bootfile",
@@ -56,6 +57,7 @@ pub struct Program {
 pub const PROGRAMS: &[Program] = &[
     Program { name: "xenolith-init", step: "crate-init", features: &[] },
     Program { name: "xenolith-status", step: "crate-status", features: &["libxl"] },
+    Program { name: "xenolith-state", step: "crate-state", features: &[] },
     Program { name: "xenolith-firstboot", step: "crate-firstboot", features: &[] },
     Program { name: "xenolith-probe", step: "crate-probe", features: &[] },
     Program { name: "xenolith-install", step: "crate-install", features: &[] },

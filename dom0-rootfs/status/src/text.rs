@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, Outcome};
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, seal::StateKey};
 
 use crate::boot::Medium;
 use crate::mirrors::Mirror;
-use crate::report::{FailedInstallation, Report, Switch, Verity, Xen};
+use crate::report::{Boot, FailedInstallation, Report, Switch, Verity, Xen};
 
 /// An address of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +146,15 @@ fn rows(report: &Report, out: &mut String) {
     }
 }
 
+/// Where the state is, and what opened it.
+fn state(boot: &Boot) -> String {
+    match boot.state_key {
+        None => boot.state.clone(),
+        Some(StateKey::Tpm) => format!("{}, encrypted, opened by the TPM", boot.state),
+        Some(StateKey::RecoveryKey) => format!("{}, encrypted, opened by its recovery key", boot.state),
+    }
+}
+
 fn boot_rows(report: &Report, out: &mut String) {
     if let Some(revision) = &report.image.revision {
         row(out, "revision", revision);
@@ -163,7 +172,7 @@ fn boot_rows(report: &Report, out: &mut String) {
         let tries = boot.tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
         row(out, "boot entry", &format!("{entry}{tries}"));
     }
-    row(out, "state", &boot.state);
+    row(out, "state", &state(boot));
     if let Some(journal) = report.firstboot.as_ref().filter(|journal| !journal.tasks.is_empty()) {
         row(out, "first boot", &firstboot(journal));
     }
