@@ -5,7 +5,7 @@ use xenolith_settings::{Problem, Problems};
 
 use crate::disk_rule::DiskRule;
 use crate::size::Size;
-use crate::types::{Answers, Finish, StorageKind};
+use crate::types::{Answers, Encryption, Finish, StorageKind};
 
 impl Answers {
     /// Every mistake that can be seen without a machine.
@@ -17,6 +17,18 @@ impl Answers {
         let some = access.root_password_hash.is_some() || !access.ssh_keys.is_empty();
         problems.unless(some, "access", "nobody could come in: give root_password_hash, ssh_keys or both");
         report(&self.finish, &mut problems);
+        let finish = &self.finish;
+        let (told, encrypted) = (finish.report_recovery_key, self.target.encryption != Encryption::None);
+        problems.unless(
+            !told || encrypted,
+            "finish.report_recovery_key",
+            "is about an encrypted state; set `target.encryption`, or leave it out",
+        );
+        problems.unless(
+            !told || !finish.report_insecure,
+            "finish.report_recovery_key",
+            "cannot stand beside report_insecure: everybody in between could read the key",
+        );
         problems.0
     }
 }
@@ -26,7 +38,7 @@ const LONGEST_URL: usize = 1024;
 
 fn report(finish: &Finish, problems: &mut Problems) {
     let Some(url) = &finish.report_to else {
-        let alone = finish.report_pin.is_none() && !finish.report_insecure;
+        let alone = finish.report_pin.is_none() && !finish.report_insecure && !finish.report_recovery_key;
         return problems.unless(alone, "finish.report_to", "is missing, and the other keys are about it");
     };
     let (safe, plain) = (url.starts_with("https://"), url.starts_with("http://"));

@@ -18,5 +18,5 @@ pub use fingerprint::{BadFingerprint, Fingerprint};
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
 pub use password::hash_password;
 pub use size::{Size, SizeRange};
-pub use types::{Answers, Ending, Finish, Storage, StorageKind, Target};
+pub use types::{Answers, Encryption, Ending, Finish, Storage, StorageKind, Target};
 pub use xml::{Conversion, Dialect, Fate, Line, convert};

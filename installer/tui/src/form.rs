@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use xenolith_answers::{Answers, DiskRule, Ending, Finish, Storage, StorageKind, Target, hash_password};
+use xenolith_answers::{
+    Answers, DiskRule, Encryption, Ending, Finish, Storage, StorageKind, Target, hash_password,
+};
 use xenolith_installer::Product;
 use xenolith_layout::Bytes;
 use xenolith_machine::{Disk, Machine};
@@ -25,6 +27,8 @@ pub struct Form {
     pub storage: Option<StorageKind>,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
+    /// Whether the state is encrypted.
+    pub encryption: Encryption,
     /// The console's keyboard; empty for the one that every host has.
     pub keyboard: String,
     /// The management interface: 0 for every one, else its place in the machine's list and one.
@@ -116,7 +120,7 @@ impl Form {
         Answers {
             version: VERSION,
             // Whoever confirms the summary has seen what is lost.
-            target: Target { disks, erase: true, state: None },
+            target: Target { disks, erase: true, state: None, encryption: self.encryption },
             storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),
