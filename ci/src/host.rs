@@ -110,7 +110,7 @@ impl<'a> Bench<'a> {
         if let Err(error) = vm.screenshot() {
             eprintln!("no screenshot: {error}");
         }
-        for name in ["serial.log", "screen.png", "qemu.log"] {
+        for name in ["serial.log", "screen.png", "qemu.log", "tpm.log"] {
             let from = self.folder.path().join(name);
             if from.exists() {
                 fs::copy(from, kept.join(name))?;

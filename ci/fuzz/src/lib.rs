@@ -70,6 +70,7 @@ targets! {
     pkcs11_uri = trust, 20000, [];
     seed = host, 5000, ["installer/settings/tests/seeds/accept", "installer/settings/tests/seeds/reject"];
     storage_answers = host, 5000, [];
+    recovery_key = host, 20000, [];
     cmdline = host, 20000, [];
     uevent = host, 20000, [];
     dhcp = host, 20000, [];
