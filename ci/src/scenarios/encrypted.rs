@@ -45,7 +45,10 @@ pub fn encrypted(context: &Context) -> anyhow::Result<Count> {
     let key = fs::read_to_string(bench.folder().join("id.pub"))?.trim().to_owned();
     let file =
         EspFile { path: "answers.toml".into(), content: EspContent::Bytes(answers(&key).into_bytes()) };
-    seed::volume(&bench.folder().join("seed.img"), &[key], vec![file])?;
+    let stick = bench.folder().join("seed.img");
+    // In place of the one that only lets us in; it writes to no file that is there.
+    fs::remove_file(&stick)?;
+    seed::volume(&stick, &[key], vec![file])?;
     bench.machine().media.push(target.clone());
     bench.machine().tpm = Some(first.clone());
     let recovery = bench.run(installs)?;
