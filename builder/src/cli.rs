@@ -271,6 +271,9 @@ pub struct RunArgs {
     /// Firmware with Secure Boot on and this build's keys enrolled
     #[arg(long)]
     pub secure_boot: bool,
+    /// A fresh TPM 2.0, which is gone when the machine ends
+    #[arg(long)]
+    pub tpm: bool,
     /// Memory in MiB
     #[arg(long, default_value_t = 3072, value_name = "MIB")]
     pub memory: u32,

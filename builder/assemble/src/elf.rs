@@ -9,8 +9,9 @@ use std::{
 use fs_err as fs;
 use object::{Object, ObjectSection, elf, read::elf::ElfFile64};
 
-/// Where Debian keeps libraries, in the loader's order.
-const FOLDERS: &[&str] = &["usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib"];
+/// Where Debian keeps libraries, in the loader's order; systemd's programs name their own folder.
+const FOLDERS: &[&str] =
+    &["usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/systemd", "usr/lib64", "usr/lib"];
 
 /// A program or library cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -41,6 +41,8 @@ pub enum Tool {
     Ssh,
     /// Makes throw-away keys for a booted host.
     SshKeygen,
+    /// A TPM for the machine emulator.
+    Swtpm,
     /// Strips symbols from programs.
     Strip,
     /// Unpacks source archives.
@@ -93,6 +95,7 @@ impl Tool {
             Self::Sh => "sh",
             Self::Ssh => "ssh",
             Self::SshKeygen => "ssh-keygen",
+            Self::Swtpm => "swtpm",
             Self::Strip => "strip",
             Self::Tar => "tar",
             Self::VirtFwVars => "virt-fw-vars",

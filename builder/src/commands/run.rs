@@ -48,6 +48,11 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<(), Failure> {
         enroll(&tools, folder.path(), &owner, &certificate("pk"), &certificate("kek"), &certificate("db"))
             .class(Class::Host, "cannot put the keys into the firmware's variables")?;
     }
+    if args.tpm {
+        let memory = folder.path().join("tpm");
+        fs::create_dir(&memory).class(Class::Host, "cannot make a folder for the TPM")?;
+        machine.tpm = Some(memory);
+    }
     if args.dry_run {
         println!("{}", machine.command_line().class(Class::Host, "cannot prepare QEMU")?);
         return Ok(());

@@ -136,8 +136,8 @@ pub fn initrd(context: &StepContext) -> Result<(), Failed> {
         kernel_tree: &tree,
         kernel: &version,
         init: &init,
-        programs: xenolith_init::PROGRAMS,
-        libraries: &["libgcc_s.so.1"],
+        programs: &[xenolith_init::PROGRAMS, xenolith_init::PLUGINS].concat(),
+        libraries: xenolith_init::LIBRARIES,
         modules: xenolith_init::MODULES,
         firmware: xenolith_init::FIRMWARE,
     };

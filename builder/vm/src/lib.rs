@@ -14,6 +14,7 @@ mod firmware;
 mod machine;
 mod qmp;
 mod ssh;
+mod tpm;
 mod vm;
 
 /// A host prints a line with this when it has passed its health gate.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use xenolith_sandbox::{Network, Sandbox};
 
-use crate::{Accelerator, Firmware};
+use crate::{Accelerator, Firmware, tpm::Tpm};
 
 /// Where sockets, logs and firmware variables of a machine live inside its sandbox.
 pub(crate) const RUN: &str = "/vm";
@@ -73,6 +73,8 @@ pub struct Machine {
     pub wire: bool,
     /// An OEM string in the firmware's tables (SMBIOS type 11).
     pub oem_string: Option<String>,
+    /// The folder that is the memory of the machine's TPM 2.0, if it has one; an empty one makes a fresh TPM.
+    pub tpm: Option<PathBuf>,
     /// Where the serial line goes.
     pub serial: Serial,
     /// Where the screen goes.
@@ -96,6 +98,7 @@ impl Machine {
             boot_url: None,
             wire: false,
             oem_string: None,
+            tpm: None,
             serial: Serial::Events,
             display: Display::Hidden,
             stop_on_reset: false,
@@ -142,6 +145,9 @@ impl Machine {
             for word in medium_args(number, medium) {
                 add(&[&word]);
             }
+        }
+        for word in self.tpm.iter().flat_map(|_| Tpm::args()) {
+            add(&[&word]);
         }
         for word in self.network_args() {
             add(&[&word]);
@@ -225,6 +231,14 @@ mod tests {
     fn emulation_uses_the_one_processor_model_that_boots_a_pv_dom0() {
         let line = joined(&Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]));
         assert!(line.contains("-cpu qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+sha-ni"));
+    }
+
+    #[test]
+    fn a_tpm_is_there_only_if_it_was_asked_for() {
+        let mut machine = Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]);
+        assert!(!joined(&machine).contains("tpm"));
+        machine.tpm = Some("/memory".into());
+        assert!(joined(&machine).contains("-device tpm-tis,tpmdev=tpm0"));
     }
 
     #[test]

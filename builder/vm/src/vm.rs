@@ -11,7 +11,11 @@ use std::{
 use serde_json::{Value, json};
 use xenolith_sandbox::{Command, Tool};
 
-use crate::{Machine, Serial, qmp::Qmp};
+use crate::{
+    Machine, Serial,
+    qmp::Qmp,
+    tpm::{self, Tpm},
+};
 
 /// Something that happened in or to a machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +102,8 @@ pub struct Vm {
     lines: Vec<String>,
     terminal: vt100::Parser,
     _command: Command,
+    // Ends after QEMU, which is ended before any field is dropped.
+    _tpm: Option<Tpm>,
 }
 
 impl Machine {
@@ -117,8 +123,21 @@ impl Machine {
         let io = |what| move |source| VmError::Io { what, source };
         self.firmware.prepare(&self.tools, &self.run).map_err(io("copy the firmware's variables"))?;
         let command = self.sandbox().command(Tool::Qemu, self.args()).map_err(io("prepare QEMU"))?;
+        let _tpm = self.start_tpm()?;
         command.expression.run().map_err(io("run QEMU"))?;
         Ok(())
+    }
+
+    /// Starts the machine's TPM, if it has one, and waits until QEMU can speak to it.
+    fn start_tpm(&self) -> Result<Option<Tpm>, VmError> {
+        SocketWatch::forget_stale(&self.run);
+        let Some(memory) = &self.tpm else { return Ok(None) };
+        let io = |what| move |source| VmError::Io { what, source };
+        let watch = SocketWatch::new(&self.run).map_err(io("watch the run folder"))?;
+        let log = self.run.join("tpm.log");
+        let tpm = Tpm::start(&self.tools, &self.run, memory, &log).map_err(io("start the TPM"))?;
+        watch.until(&tpm.handle, &log, || self.run.join(tpm::SOCKET).exists().then_some(()))?;
+        Ok(Some(tpm))
     }
 
     /// Starts the machine with its serial line as events.
@@ -129,6 +148,7 @@ impl Machine {
         let io = |what| move |source| VmError::Io { what, source };
         assert_eq!(self.serial, Serial::Events, "a machine that is waited on has its serial line as events");
         self.firmware.prepare(&self.tools, &self.run).map_err(io("copy the firmware's variables"))?;
+        let tpm = self.start_tpm()?;
         let watch = SocketWatch::new(&self.run).map_err(io("watch the run folder"))?;
         let log = self.run.join("qemu.log");
         let command = self.sandbox().command(Tool::Qemu, self.args()).map_err(io("prepare QEMU"))?;
@@ -143,7 +163,17 @@ impl Machine {
         let qmp = Qmp::start(qmp, sender).map_err(io("talk to QEMU"))?;
         let machine = self.clone();
         let terminal = vt100::Parser::new(ROWS, COLUMNS, 0);
-        Ok(Vm { machine, handle, events, qmp, serial, lines: Vec::new(), terminal, _command: command })
+        Ok(Vm {
+            machine,
+            handle,
+            events,
+            qmp,
+            serial,
+            lines: Vec::new(),
+            terminal,
+            _command: command,
+            _tpm: tpm,
+        })
     }
 }
 
@@ -346,24 +376,37 @@ struct SocketWatch {
 }
 
 impl SocketWatch {
-    fn new(run: &Path) -> io::Result<Self> {
-        use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-        for stale in ["serial.sock", "qmp.sock"] {
+    fn forget_stale(run: &Path) {
+        for stale in ["serial.sock", "qmp.sock", tpm::SOCKET] {
             let _ = fs_err::remove_file(run.join(stale));
         }
+    }
+
+    fn new(run: &Path) -> io::Result<Self> {
+        use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify.add_watch(run, AddWatchFlags::IN_CREATE)?;
         Ok(Self { run: run.into(), inotify })
     }
 
     fn connect(&self, name: &str, handle: &duct::Handle, log: &Path) -> Result<UnixStream, VmError> {
+        self.until(handle, log, || UnixStream::connect(self.run.join(name)).ok())
+    }
+
+    /// Waits until something is there, or the program that would make it has ended.
+    fn until<T>(
+        &self,
+        handle: &duct::Handle,
+        log: &Path,
+        there: impl Fn() -> Option<T>,
+    ) -> Result<T, VmError> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd;
         let io = |source| VmError::Io { what: "connect to QEMU", source };
         let end = Instant::now() + Duration::from_secs(120);
         loop {
-            if let Ok(stream) = UnixStream::connect(self.run.join(name)) {
-                return Ok(stream);
+            if let Some(found) = there() {
+                return Ok(found);
             }
             let ended = handle.try_wait().map_err(io)?.is_some();
             if ended || Instant::now() > end {

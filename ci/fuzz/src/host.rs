@@ -11,7 +11,7 @@ use xenolith_init::blocks::{Disk, DiskKind, Partition};
 use xenolith_init::guids::Guids;
 use xenolith_init::net::{dhcp as messages, http, url::Base};
 use xenolith_init::uevent::Uevent;
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, seal::RecoveryKey};
 use xenolith_settings::Settings;
 
 /// A volume's seed.toml.
@@ -49,6 +49,14 @@ pub fn storage_answers(data: &[u8]) {
     let _ = read_groups(text);
     if let Ok(volumes) = read_volumes(text) {
         assert!(volumes.values().flatten().all(|tag| !tag.is_empty() && !tag.contains(',')));
+    }
+}
+
+/// What somebody types at the console of a host whose state is locked.
+pub fn recovery_key(data: &[u8]) {
+    let Ok(text) = from_utf8(data) else { return };
+    if let Ok(key) = text.parse::<RecoveryKey>() {
+        assert_eq!(key.reveal().parse(), Ok(key));
     }
 }
 

@@ -3,6 +3,7 @@
 mod corruption;
 mod customized;
 mod disk;
+mod encrypted;
 mod guests;
 mod install;
 mod media;
@@ -37,6 +38,11 @@ pub const CHECKS: &[Check] = &[
         "mirror",
         "two disks mirror each other under Secure Boot, and the host starts with either of them",
         storage::mirror,
+    ),
+    rare(
+        "encrypted",
+        "a state that the machine's TPM opens under Secure Boot, another TPM does not, and its recovery key does",
+        encrypted::encrypted,
     ),
     rare(
         "reinstall",

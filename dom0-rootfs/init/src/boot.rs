@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use xenolith_layout::{RootHash, Slot, Version};
+use xenolith_layout::{RootHash, Slot, Version, seal::StateKey};
 
 /// What the root was found on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -36,8 +36,10 @@ pub struct BootFacts {
     pub root_hash: RootHash,
     /// The version on the command line.
     pub version: Version,
-    /// The state partition, `tmpfs`, or `tmpfs (damaged: …)` if a disk's state cannot be used.
+    /// The device with the state, `tmpfs`, or `tmpfs (damaged: …)` or `tmpfs (locked: …)` if a disk's state cannot be used.
     pub state: String,
+    /// What an encrypted state was opened with.
+    pub state_key: Option<StateKey>,
     /// Nothing has claimed this state yet: the seed may be honoured. Never true for a state that is damaged.
     pub first_boot: bool,
     /// The boot entry that the loader started, if it said so.
@@ -71,6 +73,7 @@ mod tests {
             root_hash: "ab".repeat(32).parse().unwrap(),
             version: "0.1.0+20260101.1".parse().unwrap(),
             state: "/dev/vda7".into(),
+            state_key: None,
             first_boot: true,
             entry: Some("xenolith_0.1.0+20260101.1+3-0.efi".into()),
             boot_url: None,
@@ -81,6 +84,12 @@ mod tests {
     #[test]
     fn an_installed_host_reads_like_this() {
         assert_eq!(facts().render(), include_str!("../tests/golden/boot-disk.json"));
+    }
+
+    #[test]
+    fn an_encrypted_state_says_what_it_was_opened_with() {
+        let facts = BootFacts { state_key: Some(StateKey::RecoveryKey), ..facts() };
+        assert!(facts.render().contains("\"state_key\": \"recovery-key\""));
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub enum InitError {
     /// Something is not as it has to be.
     #[error("{0}")]
     Refused(&'static str),
+    /// The state is encrypted, and nothing opens it.
+    #[error("{0}")]
+    Locked(&'static str),
     /// The network; see [`crate::net`].
     #[error(transparent)]
     Network(#[from] crate::net::NetError),

@@ -10,6 +10,7 @@
 //! outside except as one whole argument.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -36,11 +37,13 @@ pub enum Tool {
     Ip,
     /// Starts the array that the state of two disks lies on.
     Mdadm,
+    /// Opens an encrypted state, by the TPM or a recovery key.
+    Cryptsetup,
 }
 
 impl Tool {
     /// All of them, in the order of [`PROGRAMS`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Veritysetup,
         Self::Modprobe,
         Self::Losetup,
@@ -51,6 +54,7 @@ impl Tool {
         Self::Cp,
         Self::Ip,
         Self::Mdadm,
+        Self::Cryptsetup,
     ];
 
     /// Where it lies, in the initrd as in the package it comes from.
@@ -66,13 +70,14 @@ impl Tool {
             Self::Cp => "/usr/bin/cp",
             Self::Ip => "/usr/bin/ip",
             Self::Mdadm => "/usr/sbin/mdadm",
+            Self::Cryptsetup => "/usr/sbin/cryptsetup",
         }
     }
 
     /// The Debian package that brings it.
     pub const fn package(self) -> &'static str {
         match self {
-            Self::Veritysetup => "cryptsetup-bin",
+            Self::Veritysetup | Self::Cryptsetup => "cryptsetup-bin",
             Self::Modprobe => "kmod",
             Self::Losetup => "mount",
             Self::Blockdev => "util-linux",
@@ -101,7 +106,19 @@ pub const PROGRAMS: &[&str] = &[
     Tool::Cp.path(),
     Tool::Ip.path(),
     Tool::Mdadm.path(),
+    Tool::Cryptsetup.path(),
 ];
+
+/// What programs load by its path: the part of libcryptsetup that has a TPM open a state (systemd 257, package systemd-cryptsetup).
+pub const PLUGINS: &[&str] = &["/usr/lib/x86_64-linux-gnu/cryptsetup/libcryptsetup-token-systemd-tpm2.so"];
+
+/// Libraries that are opened by name at run time, so that nothing needs them as far as a linker sees: by threads that end, and by
+/// [`PLUGINS`] to reach a TPM.
+pub const LIBRARIES: &[&str] =
+    &["libgcc_s.so.1", "libtss2-esys.so.0", "libtss2-mu.so.0", "libtss2-rc.so.0", "libtss2-tcti-device.so.0"];
+
+/// Modules that an encrypted state needs, loaded only where there is one. The drivers of TPMs are built into Debian's kernel.
+pub const CONTAINER_MODULES: &[&str] = &["dm_crypt", "xts", "aesni_intel"];
 
 /// Symbolic links that the initrd needs besides the usual merged `/bin`, `/sbin`, `/lib` and `/lib64`: the
 /// kernel starts `/sbin/modprobe` for what it misses, and finds it through the merged `/sbin`.
@@ -137,6 +154,9 @@ pub const MODULES: &[&str] = &[
     "ext4",
     "md_mod",
     "raid1",
+    "dm_crypt",
+    "xts",
+    "aesni_intel",
     "crc32c_intel",
     "crc32c_generic",
     "efivarfs",
@@ -269,6 +289,27 @@ impl Call {
         if output.status.success() { Ok(text) } else { Err(self.failed(&output)) }
     }
 
+    /// As [`Call::done`], with something to read: a secret has no other way into a program.
+    ///
+    /// # Errors
+    /// As [`Call::done`].
+    pub fn done_with(self, input: &str) -> Result<String, ToolError> {
+        let start = |source| ToolError::Start { program: self.tool.path(), source };
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(start)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A program that does not read says why by how it ends.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().map_err(start)?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        } else {
+            Err(self.failed(&output))
+        }
+    }
+
     /// Runs it to its end and gives its exit code, for programs whose codes mean something (`e2fsck`).
     ///
     /// # Errors
@@ -333,7 +374,7 @@ mod tests {
 
     #[test]
     fn early_modules_are_carried() {
-        for name in EARLY_MODULES {
+        for name in EARLY_MODULES.iter().chain(CONTAINER_MODULES) {
             assert!(MODULES.contains(name), "{name} is loaded but not carried");
         }
     }

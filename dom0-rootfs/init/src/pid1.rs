@@ -133,6 +133,7 @@ fn write_facts(root: Root, state: &State, cmdline: Cmdline, loader: Loader) -> R
         root_hash: cmdline.root_hash,
         version: cmdline.version,
         state: state.describe(),
+        state_key: state.key(),
         first_boot: state::is_first_boot(state, Path::new(state::STATE)),
         entry: loader.entry,
         boot_url,

@@ -7,6 +7,8 @@
 //!   ext4                           e2fsck -p (then from the backup superblock), mount, grow the file system if
 //!                                  the partition is longer
 //!   a member of a mirror           the array is started ([`mirror`]), and the rest of this table is about it
+//!   a container (LUKS2)            the TPM opens it, or a person ([`container`]), and the rest is about what is in it
+//!   one that nobody opens          tmpfs, "tmpfs (locked: …)"
 //!   ext4 that stays damaged        tmpfs, "tmpfs (damaged: …)": for people to mend
 //!   zeros, but a backup superblock the start was lost: as damaged, after an attempt to mend it
 //!   anything else                  tmpfs, "tmpfs (damaged: …)"
@@ -18,6 +20,7 @@
 //!
 //! An old disk that is written anew has to have the start of the partition wiped by whoever writes it.
 
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -25,15 +28,16 @@ use nix::mount::MsFlags;
 use xenolith_layout::Bytes;
 use xenolith_layout::disk::{Role, STATE_BACKUP_SUPERBLOCK, STATE_FS_OPTIONS};
 use xenolith_layout::names::STATE_CLAIMED;
+use xenolith_layout::seal::{LUKS_MAGIC, LUKS_SECOND, LUKS_SECOND_MAGIC, STATE_CONTAINER_NODE, StateKey};
 
 use crate::blocks::{self, Disk};
 use crate::console::{alarm, note, say};
 use crate::error::InitError;
 use crate::events::Events;
 use crate::grow::grow;
-use crate::mirror;
 use crate::mounts::{mount_new, unmount};
 use crate::needs::Tool;
+use crate::{container, mirror, tpm};
 
 /// Where the state is mounted; it moves along with `/run`.
 pub use xenolith_layout::names::STATE_MOUNT as STATE;
@@ -52,6 +56,8 @@ pub enum Content {
     Ext4(Bytes),
     /// A lost start: no superblock, but its backup.
     Headless,
+    /// An encrypted container.
+    Luks,
     /// Something else.
     Foreign,
 }
@@ -59,12 +65,16 @@ pub enum Content {
 /// What the state turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// This partition.
+    /// This partition, or this array.
     Partition(PathBuf),
+    /// In an encrypted container, opened with this.
+    Encrypted(StateKey),
     /// RAM, as it has to be on a medium.
     Memory,
     /// RAM in place of a partition that cannot be used.
     Damaged(String),
+    /// RAM in place of a container that nothing opens.
+    Locked(String),
 }
 
 impl State {
@@ -72,19 +82,36 @@ impl State {
     pub fn describe(&self) -> String {
         match self {
             Self::Partition(node) => node.display().to_string(),
+            Self::Encrypted(_) => STATE_CONTAINER_NODE.to_owned(),
             Self::Memory => "tmpfs".to_owned(),
             Self::Damaged(why) => format!("tmpfs (damaged: {why})"),
+            Self::Locked(why) => format!("tmpfs (locked: {why})"),
+        }
+    }
+
+    /// What an encrypted one was opened with.
+    pub fn key(&self) -> Option<StateKey> {
+        match self {
+            Self::Encrypted(key) => Some(*key),
+            Self::Partition(_) | Self::Memory | Self::Damaged(_) | Self::Locked(_) => None,
         }
     }
 }
 
-/// Sees what is there from the first 4 KiB and the 4 KiB at the place of the backup superblock.
-pub fn content(head: &[u8; 4096], backup: &[u8]) -> Content {
+/// Sees what is there from the first 4 KiB, the 4 KiB at the place of the backup superblock, and the start of what could be a
+/// container's second header. cryptsetup mends the first by the second.
+pub fn content(head: &[u8; 4096], backup: &[u8], second: &[u8]) -> Content {
+    if head.starts_with(&LUKS_MAGIC) {
+        return Content::Luks;
+    }
     if let Some(length) = head.get(1024..).and_then(ext4_length) {
         return Content::Ext4(length);
     }
     if head.iter().any(|byte| *byte != 0) {
         return Content::Foreign;
+    }
+    if second.starts_with(&LUKS_SECOND_MAGIC) {
+        return Content::Luks;
     }
     if ext4_length(backup).is_some() { Content::Headless } else { Content::Blank }
 }
@@ -124,19 +151,28 @@ pub fn make_room(disk: &Disk) {
 /// # Errors
 /// Only if not even RAM can be mounted.
 pub fn mount(disk: Option<&str>, events: &mut Events, sys: &Path) -> Result<State, InitError> {
-    let state = match disk.map(|disk| mount_partition(disk, events, sys)) {
+    let found = disk.map(|disk| find(disk, events, sys));
+    tpm::close(sys);
+    let state = match found.map(|found| found.and_then(Found::mount)) {
         None => State::Memory,
-        Some(Ok(node)) => State::Partition(node),
+        Some(Ok(state)) => state,
+        Some(Err(InitError::Locked(why))) => State::Locked(why.to_owned()),
         Some(Err(error)) => State::Damaged(error.line()),
     };
-    if let State::Damaged(why) = &state {
-        alarm(format_args!("STATE NOT USED, everything is lost at power-off: {why}"));
+    match &state {
+        State::Partition(_) | State::Encrypted(_) => return Ok(state),
+        State::Memory => {}
+        State::Damaged(why) => {
+            alarm(format_args!("STATE NOT USED, everything is lost at power-off: {why}"));
+        }
+        State::Locked(why) => alarm(format_args!(
+            "STATE LOCKED AND NOT USED: {why}. Start the host anew and type the recovery key when it is asked for; \
+             until then everything is lost at power-off"
+        )),
     }
-    if !matches!(state, State::Partition(_)) {
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        // At most half of the memory, like any tmpfs.
-        mount_new("tmpfs", STATE, "tmpfs", flags, "mode=0755")?;
-    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    // At most half of the memory, like any tmpfs.
+    mount_new("tmpfs", STATE, "tmpfs", flags, "mode=0755")?;
     Ok(state)
 }
 
@@ -144,12 +180,21 @@ pub fn mount(disk: Option<&str>, events: &mut Events, sys: &Path) -> Result<Stat
 /// claimed long ago, so a seed must not take it over: that counts as claimed.
 pub fn is_first_boot(state: &State, at: &Path) -> bool {
     match state {
-        State::Partition(_) | State::Memory => !at.join(STATE_CLAIMED).exists(),
-        State::Damaged(_) => false,
+        State::Partition(_) | State::Encrypted(_) | State::Memory => !at.join(STATE_CLAIMED).exists(),
+        State::Damaged(_) | State::Locked(_) => false,
     }
 }
 
-fn mount_partition(disk: &str, events: &mut Events, sys: &Path) -> Result<PathBuf, InitError> {
+/// Where the state lies, opened as far as that goes.
+struct Found {
+    node: PathBuf,
+    /// What a container was opened with.
+    key: Option<StateKey>,
+    /// Whether it may have become longer than its file system. An array is as long as it was made.
+    grows: bool,
+}
+
+fn find(disk: &str, events: &mut Events, sys: &Path) -> Result<Found, InitError> {
     let disk = blocks::disks(sys).into_iter().find(|found| found.name == disk);
     let disk = disk.ok_or(InitError::Refused("the disk of the root is gone"))?;
     let label = Role::State.label();
@@ -159,36 +204,52 @@ fn mount_partition(disk: &str, events: &mut Events, sys: &Path) -> Result<PathBu
         return Err(InitError::Refused("the disk is read-only"));
     }
     let node = mirror::device(&disk, partition.node(), events, sys)?;
-    let content = look(&node)?;
-    match content {
-        Content::Blank => {
-            say(format_args!("making the state file system on {}", node.display()));
-            make(&node)?;
-        }
-        // What cannot be mended safely by the first superblock may be by its backup; -p changes nothing else.
-        Content::Ext4(_) => check(&node, &[]).or_else(|_| check(&node, &FROM_BACKUP))?,
-        Content::Headless => check(&node, &FROM_BACKUP)?,
-        Content::Foreign => {
-            return Err(InitError::Refused("the state partition holds something else than ext4"));
-        }
+    let grows = node == partition.node();
+    if look(&node)? != Content::Luks {
+        return Ok(Found { node, key: None, grows });
     }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_new(&node, STATE, "ext4", flags, "errors=remount-ro")?;
-    // An array is as long as it was made.
-    if let Content::Ext4(length) = content
-        && node == partition.node()
-        && partition.size.checked_sub(length).is_some_and(|more| more >= WORTH_GROWING)
-    {
-        say(format_args!("growing the state file system on {}", node.display()));
-        if let Err(error) = Tool::Resize2fs.run().arg(&node).done() {
-            alarm(format_args!("the state file system stays as long as it is: {error}"));
+    let key = container::open(&node, sys)?;
+    Ok(Found { node: STATE_CONTAINER_NODE.into(), key: Some(key), grows })
+}
+
+impl Found {
+    fn mount(self) -> Result<State, InitError> {
+        let Self { node, key, grows } = self;
+        let content = look(&node)?;
+        match content {
+            Content::Blank => {
+                say(format_args!("making the state file system on {}", node.display()));
+                make(&node)?;
+            }
+            // What cannot be mended safely by the first superblock may be by its backup; -p changes nothing else.
+            Content::Ext4(_) => check(&node, &[]).or_else(|_| check(&node, &FROM_BACKUP))?,
+            Content::Headless => check(&node, &FROM_BACKUP)?,
+            Content::Foreign | Content::Luks => {
+                return Err(InitError::Refused("the state partition holds something else than ext4"));
+            }
         }
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount_new(&node, STATE, "ext4", flags, "errors=remount-ro")?;
+        // A container is opened as long as the partition is.
+        if let Content::Ext4(length) = content
+            && grows
+            && self::length(&node)?.checked_sub(length).is_some_and(|more| more >= WORTH_GROWING)
+        {
+            say(format_args!("growing the state file system on {}", node.display()));
+            if let Err(error) = Tool::Resize2fs.run().arg(&node).done() {
+                alarm(format_args!("the state file system stays as long as it is: {error}"));
+            }
+        }
+        if let Err(error) = fs_err::set_permissions(STATE, std::fs::Permissions::from_mode(0o755)) {
+            unmount(STATE);
+            return Err(error.into());
+        }
+        Ok(key.map_or(State::Partition(node), State::Encrypted))
     }
-    if let Err(error) = fs_err::set_permissions(STATE, std::fs::Permissions::from_mode(0o755)) {
-        unmount(STATE);
-        return Err(error.into());
-    }
-    Ok(node)
+}
+
+fn length(node: &Path) -> Result<Bytes, InitError> {
+    Ok(Bytes::new(fs_err::File::open(node)?.seek(SeekFrom::End(0))?))
 }
 
 fn look(node: &Path) -> Result<Content, InitError> {
@@ -203,7 +264,9 @@ fn look(node: &Path) -> Result<Content, InitError> {
     } else {
         &[]
     };
-    Ok(content(&head, backup))
+    let mut second = [0; LUKS_SECOND_MAGIC.len()];
+    device.read_exact_at(&mut second, LUKS_SECOND)?;
+    Ok(content(&head, backup, &second))
 }
 
 /// No discard: it can take minutes.
@@ -244,37 +307,51 @@ mod tests {
 
     #[test]
     fn zeros_are_blank_and_only_zeros_are() {
-        assert_eq!(content(&[0; 4096], &[0; 4096]), Content::Blank);
-        assert_eq!(content(&[0; 4096], &[]), Content::Blank);
+        assert_eq!(content(&[0; 4096], &[0; 4096], &[]), Content::Blank);
+        assert_eq!(content(&[0; 4096], &[], &[]), Content::Blank);
         let mut one = [0; 4096];
         one[4095] = 1;
-        assert_eq!(content(&one, &[]), Content::Foreign);
+        assert_eq!(content(&one, &[], &[]), Content::Foreign);
     }
 
     #[test]
     fn a_file_system_tells_its_length() {
-        assert_eq!(content(&head(&superblock(262_144, 2)), &[]), Content::Ext4(Bytes::gib(1)));
+        assert_eq!(content(&head(&superblock(262_144, 2)), &[], &[]), Content::Ext4(Bytes::gib(1)));
         let mut large = superblock(0, 2);
         large[0x60] = 0x80;
         large[0x150] = 1;
-        assert_eq!(content(&head(&large), &[]), Content::Ext4(Bytes::gib(16 * 1024)));
+        assert_eq!(content(&head(&large), &[], &[]), Content::Ext4(Bytes::gib(16 * 1024)));
     }
 
     #[test]
     fn a_superblock_that_makes_no_sense_is_still_a_file_system_and_never_blank() {
-        assert_eq!(content(&head(&superblock(u32::MAX, u32::MAX)), &[]), Content::Ext4(Bytes::ZERO));
+        assert_eq!(content(&head(&superblock(u32::MAX, u32::MAX)), &[], &[]), Content::Ext4(Bytes::ZERO));
     }
 
     #[test]
     fn a_lost_start_is_seen_by_the_backup() {
-        assert_eq!(content(&[0; 4096], &superblock(262_144, 2)), Content::Headless);
+        assert_eq!(content(&[0; 4096], &superblock(262_144, 2), &[]), Content::Headless);
     }
 
     #[test]
     fn other_file_systems_are_foreign() {
         let mut xfs = [0; 4096];
         xfs[..4].copy_from_slice(b"XFSB");
-        assert_eq!(content(&xfs, &[]), Content::Foreign);
+        assert_eq!(content(&xfs, &[], &[]), Content::Foreign);
+    }
+
+    #[test]
+    fn a_container_is_one_by_either_of_its_headers_and_never_blank() {
+        let mut luks = [0; 4096];
+        luks[..6].copy_from_slice(&LUKS_MAGIC);
+        assert_eq!(content(&luks, &[], &[]), Content::Luks);
+        assert_eq!(content(&[0; 4096], &[], &LUKS_SECOND_MAGIC), Content::Luks, "a lost start");
+        assert_eq!(content(&[0; 4096], &superblock(262_144, 2), b"SKUL"), Content::Headless);
+        // An ext4 that was made where a container had been is an ext4.
+        assert_eq!(
+            content(&head(&superblock(262_144, 2)), &[], &LUKS_SECOND_MAGIC),
+            Content::Ext4(Bytes::gib(1))
+        );
     }
 
     #[test]
@@ -282,6 +359,8 @@ mod tests {
         assert_eq!(State::Partition("/dev/vda7".into()).describe(), "/dev/vda7");
         assert_eq!(State::Memory.describe(), "tmpfs");
         assert_eq!(State::Damaged("no".into()).describe(), "tmpfs (damaged: no)");
+        assert_eq!(State::Locked("no".into()).describe(), "tmpfs (locked: no)");
+        assert_eq!(State::Encrypted(StateKey::Tpm).describe(), "/dev/mapper/xenolith-state");
     }
 
     #[test]
@@ -289,6 +368,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         assert!(is_first_boot(&State::Memory, state.path()));
         assert!(!is_first_boot(&State::Damaged(String::new()), state.path()), "nobody knows, so no seed");
+        assert!(!is_first_boot(&State::Locked(String::new()), state.path()));
         fs_err::write(state.path().join(STATE_CLAIMED), "").unwrap();
         assert!(!is_first_boot(&State::Partition("/dev/vda7".into()), state.path()));
     }
@@ -300,7 +380,7 @@ mod tests {
             let end = (at + bytes.len()).min(4096);
             head[at..end].copy_from_slice(&bytes[..end - at]);
             let is_zero = head.iter().all(|byte| *byte == 0);
-            assert_eq!(content(&head, &bytes) == Content::Blank, is_zero && ext4_length(&bytes).is_none());
+            assert_eq!(content(&head, &bytes, &[]) == Content::Blank, is_zero && ext4_length(&bytes).is_none());
         }
     }
 }

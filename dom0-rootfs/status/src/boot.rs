@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
-use xenolith_layout::{RootHash, Slot, Version};
+use xenolith_layout::{RootHash, Slot, Version, seal::StateKey};
 
 /// What the root was found on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ pub struct BootFacts {
     pub root_hash: RootHash,
     pub version: Version,
     pub state: String,
+    pub state_key: Option<StateKey>,
     pub first_boot: bool,
     pub entry: Option<String>,
 }

@@ -116,6 +116,7 @@ fn boot(facts: BootFacts) -> Boot {
         tries_left: tries.map(|tries| tries.left),
         entry: facts.entry,
         state: facts.state,
+        state_key: facts.state_key,
         first_boot: facts.first_boot,
     }
 }

@@ -8,6 +8,7 @@ use xenolith_firstboot::Journal;
 
 use crate::mirrors::Mirror;
 use crate::report::{Health, Report, Verity};
+use xenolith_layout::seal::StateKey;
 
 /// Units without which a host is of no use, or not safe.
 pub const REQUIRED: &[&str] = &[
@@ -41,6 +42,10 @@ pub fn judge(report: &Report) -> Health {
 fn root(report: &Report, problems: &mut Vec<String>) {
     match &report.boot {
         None => problems.push("the initrd left no facts about this boot".to_owned()),
+        Some(boot) if boot.state.starts_with("tmpfs (locked") => problems.push(format!(
+            "the state is not used: {}; start the host anew and type its recovery key on the console",
+            boot.state
+        )),
         Some(boot) if boot.state.contains("damaged") => {
             problems.push(format!("the state partition is not used: {}", boot.state));
         }
@@ -70,6 +75,11 @@ fn warnings(report: &Report) -> Vec<String> {
         .collect();
     if report.failed_units.is_none() {
         warnings.push("which units failed is not known".to_owned());
+    }
+    if report.boot.as_ref().and_then(|boot| boot.state_key) == Some(StateKey::RecoveryKey) {
+        warnings.push(
+            "the state was opened with its recovery key, since the TPM did not open it; `xenolith-state bind` seals it anew".to_owned(),
+        );
     }
     warnings.extend(report.mirrors.iter().filter_map(Mirror::warning));
     for (task, why) in report.firstboot.iter().flat_map(Journal::failed) {
@@ -101,6 +111,7 @@ mod tests {
                 entry: None,
                 tries_left: None,
                 state: "/dev/vda7".into(),
+                state_key: None,
                 first_boot: false,
             }),
             root: RootImage {
@@ -159,6 +170,18 @@ mod tests {
             problem(|r| r.boot.as_mut().unwrap().state = "tmpfs (damaged: no superblock)".into())
                 .contains("no superblock")
         );
+    }
+
+    #[test]
+    fn a_state_that_its_tpm_does_not_open_is_told_of() {
+        let locked = problem(|r| r.boot.as_mut().unwrap().state = "tmpfs (locked: no TPM)".into());
+        assert!(locked.contains("no TPM") && locked.contains("recovery key"), "{locked}");
+        let mut report = healthy();
+        report.boot.as_mut().unwrap().state_key = Some(StateKey::RecoveryKey);
+        let health = judge(&report);
+        assert!(health.good && health.warnings[0].contains("xenolith-state bind"), "{health:?}");
+        report.boot.as_mut().unwrap().state_key = Some(StateKey::Tpm);
+        assert!(judge(&report).warnings.is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, Shown};
-use xenolith_layout::{RootHash, Slot};
+use xenolith_layout::{RootHash, Slot, seal::StateKey};
 
 use crate::boot::Medium;
 use crate::mirrors::Mirror;
@@ -85,8 +85,11 @@ pub struct Boot {
     pub entry: Option<String>,
     /// Tries that were left then; absent for an entry that is not counted.
     pub tries_left: Option<u8>,
-    /// The state partition, or `tmpfs`.
+    /// The device with the state, or `tmpfs`; where that is in place of one, why.
     pub state: String,
+    /// What an encrypted state was opened with.
+    #[serde(default)]
+    pub state_key: Option<StateKey>,
     /// No seed has been applied yet when this boot began.
     pub first_boot: bool,
 }

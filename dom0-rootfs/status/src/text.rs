@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use xenolith_firstboot::storage::StorageRecord;
 use xenolith_firstboot::{Journal, Outcome};
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, seal::StateKey};
 
 use crate::mirrors::Mirror;
-use crate::report::{FailedInstallation, Report, Switch, Verity, Xen};
+use crate::report::{Boot, FailedInstallation, Report, Switch, Verity, Xen};
 
 /// A fact for people. One without a name belongs to the one before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,15 @@ fn rows(report: &Report, out: &mut Vec<Row>) {
     }
 }
 
+/// Where the state is, and what opened it.
+fn state(boot: &Boot) -> String {
+    match boot.state_key {
+        None => boot.state.clone(),
+        Some(StateKey::Tpm) => format!("{}, encrypted, opened by the TPM", boot.state),
+        Some(StateKey::RecoveryKey) => format!("{}, encrypted, opened by its recovery key", boot.state),
+    }
+}
+
 fn boot_rows(report: &Report, out: &mut Vec<Row>) {
     if let Some(revision) = &report.image.revision {
         row(out, "revision", revision);
@@ -127,7 +136,7 @@ fn boot_rows(report: &Report, out: &mut Vec<Row>) {
         let tries = boot.tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
         row(out, "boot entry", &format!("{entry}{tries}"));
     }
-    row(out, "state", &boot.state);
+    row(out, "state", &state(boot));
     if let Some(journal) = report.firstboot.as_ref().filter(|journal| !journal.tasks.is_empty()) {
         row(out, "first boot", &firstboot(journal));
     }

@@ -9,6 +9,7 @@ mod guid;
 mod identity;
 pub mod names;
 pub mod reserved;
+pub mod seal;
 pub mod slots;
 mod units;
 mod version;

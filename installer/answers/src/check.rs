@@ -6,7 +6,7 @@ use xenolith_settings::{Problem, Problems};
 use crate::disk_rule::DiskRule;
 use crate::keep::{self, Kept};
 use crate::size::Size;
-use crate::types::{Answers, Finish, StorageKind};
+use crate::types::{Answers, Encryption, Finish, StorageKind};
 
 impl Answers {
     /// Every mistake that can be seen without a machine.
@@ -26,6 +26,18 @@ impl Answers {
         );
         keep::check(self, &mut problems);
         report(&self.finish, &mut problems);
+        let finish = &self.finish;
+        let (told, encrypted) = (finish.report_recovery_key, self.target.encryption != Encryption::None);
+        problems.unless(
+            !told || encrypted,
+            "finish.report_recovery_key",
+            "is about an encrypted state; set `target.encryption`, or leave it out",
+        );
+        problems.unless(
+            !told || !finish.report_insecure,
+            "finish.report_recovery_key",
+            "cannot stand beside report_insecure: everybody in between could read the key",
+        );
         problems.0
     }
 }
@@ -35,7 +47,7 @@ const LONGEST_URL: usize = 1024;
 
 fn report(finish: &Finish, problems: &mut Problems) {
     let Some(url) = &finish.report_to else {
-        let alone = finish.report_pin.is_none() && !finish.report_insecure;
+        let alone = finish.report_pin.is_none() && !finish.report_insecure && !finish.report_recovery_key;
         return problems.unless(alone, "finish.report_to", "is missing, and the other keys are about it");
     };
     let (safe, plain) = (url.starts_with("https://"), url.starts_with("http://"));

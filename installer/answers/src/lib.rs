@@ -18,6 +18,6 @@ pub use keep::{Keep, KeepAll, Kept};
 pub use parse::{AnswersError, MAX_ANSWERS, schema};
 pub use password::hash_password;
 pub use size::{Size, SizeRange};
-pub use types::{Answers, Ending, Finish, Storage, StorageKind, Target};
+pub use types::{Answers, Encryption, Ending, Finish, Storage, StorageKind, Target};
 pub use xenolith_settings::{BadFingerprint, Fingerprint};
 pub use xml::{Conversion, Dialect, Fate, Line, convert};

@@ -50,6 +50,28 @@ pub struct Target {
     /// The most that the state partition gets, such as "64 GiB"; at least 1 GiB.
     #[serde(default)]
     pub state: Option<Size>,
+    /// Whether the state partition is encrypted: settings, keys and logs of the host, not the disks of its guests.
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
+}
+
+/// How the state partition is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// Not at all.
+    #[default]
+    None,
+    /// The machine's TPM 2.0 opens it when Secure Boot's settings and keys are those of the installation. A recovery key is made
+    /// besides, and shown once.
+    Tpm,
+}
+
+impl Encryption {
+    /// Whether nothing is encrypted.
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// Where guests' disks go.
@@ -97,6 +119,10 @@ pub struct Finish {
     /// Whether reports may go over plain HTTP, or to a server that nothing is known of. Anybody in between can read them then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub report_insecure: bool,
+    /// Whether the report of a success holds the recovery key of an encrypted state. Whoever reads the report can then read the state.
+    /// Without this, an installation that nobody watches shows it on the machine's console only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub report_recovery_key: bool,
 }
 
 /// What a machine does when its installation has succeeded.

@@ -15,10 +15,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
-use xenolith_answers::{Answers, NoMatch, Size, StorageKind, choose};
+use xenolith_answers::{Answers, Encryption, NoMatch, Size, StorageKind, choose};
 use xenolith_layout::disk::{AdoptError, DiskLayout, LayoutError, Options, Role, STATE_MAX};
 use xenolith_layout::{Bytes, RootHash, SectorSize, Seed, Version};
-use xenolith_machine::{Disk, Firmware, Machine};
+use xenolith_machine::{Disk, Firmware, Machine, SecureBoot, Tpm};
 
 use crate::found::holds;
 use crate::keep::{Kept, kept};
@@ -98,6 +98,16 @@ impl StoragePlan {
     }
 }
 
+/// What the key of an encrypted state is sealed to, besides the machine's TPM: what that has registered of Secure Boot (PCR 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seal {
+    /// Secure Boot is on: only what its keys have signed is started, and gets the key.
+    SecureBoot,
+    /// It is off: whatever is started on this machine gets the key, and switching it on later takes the recovery key.
+    Unsigned,
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
@@ -138,6 +148,9 @@ pub enum Step {
     MakeState {
         /// Which.
         disks: Vec<DiskId>,
+        /// It lies in an encrypted container, on the partition or the array, whose key is sealed to this.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seal: Option<Seal>,
     },
     /// The partition table: its copy at the end, then the start of the disk. From here on it boots: firmware starts the loader at
     /// the fallback path of a disk's ESP.
@@ -166,7 +179,7 @@ impl Step {
             | Self::WriteImage { disk }
             | Self::MakeEsp { disk, .. }
             | Self::Activate { disk } => vec![disk],
-            Self::MakeState { disks } => disks.iter().collect(),
+            Self::MakeState { disks, .. } => disks.iter().collect(),
         }
     }
 }
@@ -189,6 +202,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What the key of the state is sealed to, if it is encrypted.
+    pub fn seal(&self) -> Option<Seal> {
+        self.steps.iter().find_map(|step| match step {
+            Step::MakeState { seal, .. } => *seal,
+            _ => None,
+        })
+    }
+
     /// SHA-256 over the plan as JSON, in hexadecimal digits: what a person approved is what is carried out.
     pub fn hash(&self) -> String {
         let text = serde_json::to_vec(self).expect("a plan is made of what JSON can hold");
@@ -256,6 +277,18 @@ pub enum PlanError {
         /// Bytes in their sectors.
         sizes: (u32, u32),
     },
+    /// The state is to be encrypted, and there is nothing to seal its key to.
+    #[error(
+        "the state cannot be encrypted: this machine {}; switch one on in the firmware's setup, or leave `target.encryption` out",
+        match found {
+            Tpm::V1 => "has a TPM of version 1.2 only, and 2.0 is needed",
+            Tpm::None | Tpm::V2 => "shows no TPM 2.0",
+        }
+    )]
+    NoTpm {
+        /// What there is.
+        found: Tpm,
+    },
     /// The machine cannot start what would be installed.
     #[error(
         "this machine was started by a BIOS; installed hosts start by UEFI only so far. Switch the firmware to UEFI and start again"
@@ -295,6 +328,7 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     let all: Vec<&Disk> = targets.iter().chain(&storage).copied().collect();
 
     fits(image)?;
+    let seal = seal(machine, answers.target.encryption)?;
     alike(&targets)?;
     let kept = match (answers.storage.kind, targets.as_slice()) {
         (StorageKind::Keep, [disk]) => Some(kept(disk).map_err(|why| not_kept(disk, why))?),
@@ -327,7 +361,7 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     });
     let ids = |targets: &[Target]| targets.iter().map(|target| target.disk.clone()).collect::<Vec<_>>();
     let gone = all.iter().flat_map(|disk| &disk.content.parts).filter_map(|part| part.guid).collect();
-    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), gone, seed);
+    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), seal, gone, seed);
     Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: made, storage, steps })
 }
 
@@ -336,7 +370,14 @@ fn not_kept(disk: &Disk, why: KeepError) -> PlanError {
 }
 
 /// What is done to the disks that the system goes to, and to those that have storage only.
-fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid>, seed: Seed) -> Vec<Step> {
+fn steps(
+    targets: &[DiskId],
+    storage: &[DiskId],
+    keep: bool,
+    seal: Option<Seal>,
+    gone: BTreeSet<Uuid>,
+    seed: Seed,
+) -> Vec<Step> {
     let mut steps = vec![Step::Confirm];
     let clear = |disk: &DiskId| match keep {
         true => Step::ClearSystem { disk: disk.clone() },
@@ -355,7 +396,7 @@ fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid
             steps.push(esp(number, disk));
         }
     }
-    steps.push(Step::MakeState { disks: targets.to_vec() });
+    steps.push(Step::MakeState { disks: targets.to_vec(), seal });
     let activate = |(_, disk): (usize, &DiskId)| Step::Activate { disk: disk.clone() };
     // Storage first: a host that boots finds all that it was told of.
     steps.extend(storage.iter().enumerate().map(activate));
@@ -368,6 +409,17 @@ fn steps(targets: &[DiskId], storage: &[DiskId], keep: bool, gone: BTreeSet<Uuid
     }
     steps.push(Step::Register { disks: targets.to_vec(), gone });
     steps
+}
+
+/// What the key of the state is sealed to, if it is encrypted.
+fn seal(machine: &Machine, encryption: Encryption) -> Result<Option<Seal>, PlanError> {
+    let signed = Firmware::Uefi { secure_boot: SecureBoot::On };
+    match (encryption, machine.tpm) {
+        (Encryption::None, _) => Ok(None),
+        (Encryption::Tpm, Tpm::V2) if machine.firmware == signed => Ok(Some(Seal::SecureBoot)),
+        (Encryption::Tpm, Tpm::V2) => Ok(Some(Seal::Unsigned)),
+        (Encryption::Tpm, found) => Err(PlanError::NoTpm { found }),
+    }
 }
 
 fn fits(image: &Image) -> Result<(), PlanError> {

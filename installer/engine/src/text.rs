@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::plan::{DiskId, Erased, Plan, Step, Target};
+use crate::plan::{DiskId, Erased, Plan, Seal, Step, Target};
 
 impl Plan {
     /// What goes: a line for each disk.
@@ -46,6 +46,18 @@ impl fmt::Display for Plan {
     }
 }
 
+impl fmt::Display for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("encrypted, key sealed to this machine's TPM (PCR 7: Secure Boot's state and keys)")?;
+        match self {
+            Self::SecureBoot => Ok(()),
+            Self::Unsigned => f.write_str(
+                "; Secure Boot is off: this protects a disk that leaves the machine, and nothing against whoever can start the machine",
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names =
@@ -57,10 +69,11 @@ impl fmt::Display for Step {
             Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
             Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
             Self::MakeEsp { disk, .. } => write!(f, "write the boot files to {}", disk.path),
-            Self::MakeState { disks } if disks.len() > 1 => {
-                write!(f, "make the state file system, mirrored on {}", names(disks))
+            Self::MakeState { disks, seal } => {
+                let mirrored = if disks.len() > 1 { ", mirrored" } else { "" };
+                write!(f, "make the state file system{mirrored} on {}", names(disks))?;
+                seal.map_or(Ok(()), |seal| write!(f, ", {seal}"))
             }
-            Self::MakeState { disks } => write!(f, "make the state file system on {}", names(disks)),
             Self::Activate { disk } => write!(f, "write the partition table of {}", disk.path),
             Self::Register { disks, .. } => write!(f, "tell the firmware to start from {}", names(disks)),
         }

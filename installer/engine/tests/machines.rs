@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use xenolith_answers::Answers;
-use xenolith_installer::{Image, plan};
+use xenolith_installer::{Image, Seal, plan};
 use xenolith_layout::{Bytes, RootHash, Seed};
-use xenolith_machine::{Capture, Machine, judge, table};
+use xenolith_machine::{Capture, Firmware, Machine, SecureBoot, Tpm, judge, table};
 
 fn machines() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines");
@@ -52,6 +52,26 @@ fn each_machine_has_its_plan() {
             insta::assert_snapshot!("plan", text);
         });
     }
+}
+
+/// Nothing is encrypted that nobody could open.
+#[test]
+fn a_state_is_encrypted_only_where_there_is_a_tpm_to_open_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines/tpm");
+    let (machine, answers) = read(&folder);
+    let planned = |machine: &Machine| plan(machine, &answers, &image(), Seed::new([3; 32]));
+    assert_eq!(planned(&machine).unwrap().seal(), Some(Seal::SecureBoot));
+    let unsigned = Machine { firmware: Firmware::Uefi { secure_boot: SecureBoot::Off }, ..machine.clone() };
+    let unsigned = planned(&unsigned).unwrap();
+    assert_eq!(unsigned.seal(), Some(Seal::Unsigned));
+    assert!(unsigned.to_string().contains("Secure Boot is off"), "{unsigned}");
+    let refused = |tpm| planned(&Machine { tpm, ..machine.clone() }).unwrap_err().to_string();
+    assert_eq!(
+        refused(Tpm::None),
+        "the state cannot be encrypted: this machine shows no TPM 2.0; switch one on in the firmware's setup, or leave \
+         `target.encryption` out"
+    );
+    assert!(refused(Tpm::V1).contains("has a TPM of version 1.2 only"), "{}", refused(Tpm::V1));
 }
 
 #[test]

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use xenolith_answers::{Answers, DiskRule, Size, SizeRange};
+use xenolith_answers::{Answers, DiskRule, Encryption, Size, SizeRange};
 use xenolith_installer::{Image, Plan, Step, Target, plan};
 use xenolith_layout::disk::Role;
 use xenolith_layout::{Bytes, RootHash, Seed};
 use xenolith_machine::lsblk::{Answer, Device};
-use xenolith_machine::{Capture, Machine, judge};
+use xenolith_machine::{Capture, Machine, Tpm, judge};
 
 const GROUPS: [&str; 3] = ["", "VG_XenStorage-1", "data"];
 
@@ -61,9 +61,10 @@ fn machine() -> impl Strategy<Value = Machine> {
         prop::collection::vec(device(), 0..6),
         prop::option::weighted(0.5, 0_usize..6),
         prop::bool::weighted(0.9),
+        prop_oneof![8 => Just(Some("2".to_owned())), 1 => Just(None), 1 => Just(Some("1".to_owned()))],
     )
-        .prop_map(|(devices, running_from, efi)| {
-            let mut capture = Capture { efi, ..Capture::new() };
+        .prop_map(|(devices, running_from, efi, tpm_version)| {
+            let mut capture = Capture { efi, tpm_version, ..Capture::new() };
             capture.running_from = running_from.map(name);
             let mut found = Vec::new();
             for (index, (device, group)) in devices.into_iter().enumerate() {
@@ -106,12 +107,13 @@ fn rule(disks: usize) -> impl Strategy<Value = DiskRule> {
 
 fn answers(count: usize) -> impl Strategy<Value = Answers> {
     let kinds = prop::sample::select(vec!["none", "lvm", "ext", "keep"]);
-    (prop::collection::vec(rule(count), 1..3), prop::collection::vec(rule(count), 0..2), kinds, prop::bool::weighted(0.7), prop::option::of(1_u64..100)).prop_map(
-        |(targets, disks, kind, erase, state)| {
+    (prop::collection::vec(rule(count), 1..3), prop::collection::vec(rule(count), 0..2), kinds, (prop::bool::weighted(0.7), prop::bool::weighted(0.2)), prop::option::of(1_u64..100)).prop_map(
+        |(targets, disks, kind, (erase, encrypted), state)| {
             let text = r#"{"version":1,"target":{"disks":[]},"network":{},"access":{"ssh_keys":["ssh-ed25519 AAAA"]}}"#;
             let mut answers: Answers = serde_json::from_str(text).unwrap();
             answers.target.disks = targets;
             answers.target.erase = erase;
+            answers.target.encryption = if encrypted { Encryption::Tpm } else { Encryption::None };
             answers.target.state = state.map(|gib| Size(Bytes::gib(gib)));
             answers.storage.kind = serde_json::from_value(kind.into()).unwrap();
             answers.storage.disks = if matches!(kind, "none" | "keep") { Vec::new() } else { disks };
@@ -221,6 +223,13 @@ proptest! {
             prop_assert!(end < disk.size);
         }
         prop_assert!(states.len() == 1, "{states:?}");
+    }
+
+    #[test]
+    fn a_state_is_encrypted_if_and_only_if_it_is_asked_for_and_a_tpm_can_open_it((machine, answers) in case()) {
+        let Some(plan) = planned(&machine, &answers) else { return Ok(()) };
+        prop_assert_eq!(plan.seal().is_some(), answers.target.encryption == Encryption::Tpm);
+        prop_assert!(plan.seal().is_none() || machine.tpm == Tpm::V2);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod medium;
 mod netboot;
 mod once;
 mod records;
+mod recovery;
 mod report;
 mod screens;
 mod session;
@@ -124,6 +125,9 @@ fn by_answers(args: &Args, asked: &Asked) -> Result<ExitCode, Failed> {
             Ok(ExitCode::SUCCESS)
         }
         End::Done(ending) => {
+            if let Some(key) = &course.recovery_key {
+                recovery::show(key, args).code(7)?;
+            }
             say("Xenolith is installed. Take the medium out.");
             match ending {
                 Ending::Reboot => finish("reboot").code(7),
@@ -150,7 +154,13 @@ fn run(args: &Args, asked: &Asked, course: &mut Course) -> Result<End, Failed> {
         Err(Failed(_, error)) => (!args.dry_run).then_some(Some(error)),
     };
     if let (Some(server), Some(failed)) = (report_to, worth_telling) {
-        report::tell(&server, &session.machine, session.medium.image.version.to_string(), course, failed);
+        let version = session.medium.image.version.to_string();
+        let with_key = answers.finish.report_recovery_key;
+        let told = report::tell(&server, &session.machine, version, course, failed, with_key);
+        if told && with_key {
+            // Whoever asked for it there has it, and it need not stand on a console.
+            course.recovery_key = None;
+        }
     }
     ended
 }
@@ -193,6 +203,7 @@ fn carry_out(
     // Nobody is asked for a secret here, and answers hold none.
     let secrets = Secrets::of(answers, former.as_ref(), None);
     session.install(answers, &plan, &secrets, &mut |event| shown.event(&event))?;
+    course.recovery_key = session.recovery_key(&plan).code(7)?;
     Ok(End::Done(answers.finish.then))
 }
 

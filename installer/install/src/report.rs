@@ -6,7 +6,7 @@ use fs_err as fs;
 use serde::Serialize;
 use xenolith_answers::Finish;
 use xenolith_firstboot::{System as _, ThisHost};
-use xenolith_layout::names::INSTALL_FAILED;
+use xenolith_layout::{names::INSTALL_FAILED, seal::RecoveryKey};
 use xenolith_machine::Machine;
 use xenolith_source::{
     Identity, LogTail, Outcome, Patience, REPORT_FORMAT, Report, Server, Trust, Url, send,
@@ -31,6 +31,8 @@ pub struct Course {
     pub plan: Option<String>,
     /// What it has said.
     pub log: LogTail,
+    /// The recovery key of an encrypted state, once there is one.
+    pub recovery_key: Option<RecoveryKey>,
 }
 
 /// The server that answers name for reports.
@@ -48,14 +50,16 @@ pub fn server(finish: &Finish) -> Result<Option<Server>, Failed> {
     Ok(Some(Server { url, trust }))
 }
 
-/// Sends a report. One that does not arrive changes nothing of how the installation ended.
+/// Sends a report, with the recovery key if `with_key`, and gives whether it arrived. One that does not changes nothing of how the
+/// installation ended.
 pub fn tell(
     server: &Server,
     machine: &Machine,
     version: String,
     course: &Course,
     failed: Option<&anyhow::Error>,
-) {
+    with_key: bool,
+) -> bool {
     let report = Report {
         format: REPORT_FORMAT,
         outcome: if failed.is_none() { Outcome::Succeeded } else { Outcome::Failed },
@@ -63,11 +67,16 @@ pub fn tell(
         answers_from: course.from.clone(),
         plan: course.plan.clone(),
         error: failed.map(chain).unwrap_or_default(),
+        recovery_key: course.recovery_key.as_ref().filter(|_| with_key).map(RecoveryKey::reveal),
         log: course.log.lines(),
     };
-    if let Err(error) = send(server, &report, PATIENCE, &mut pause) {
-        let error = anyhow::Error::from(error);
-        eprintln!("warning: the report was not sent: {error:#}");
+    match send(server, &report, PATIENCE, &mut pause) {
+        Ok(()) => true,
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            eprintln!("warning: the report was not sent: {error:#}");
+            false
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, e
 use xenolith_layout::{
     Seed,
     names::{INSTALL_FAILED, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
+    seal::RecoveryKey,
 };
 use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
@@ -28,6 +29,9 @@ use crate::{former, medium::Medium, settings};
 
 /// Where what was done is written down, and what is put together before it is written to a disk.
 const RUN: &str = "/run/xenolith/install";
+/// There, the recovery key of an encrypted state: kept until the machine is started anew, so that an installation that goes on where it
+/// was, and whoever has missed it, finds the one that the state has.
+const RECOVERY_KEY: &str = "recovery-key";
 /// The deepest name of a time zone has three parts.
 const ZONE_DEPTH: usize = 3;
 
@@ -216,6 +220,7 @@ impl Session {
             verity: self.medium.verity.clone(),
             esp: self.medium.esp().code(4)?,
             state: state.clone(),
+            recovery_key: plan.seal().map(|_| make_recovery_key(run)).transpose().code(7)?,
             scratch: run.to_owned(),
         };
         let hash = plan.hash();
@@ -232,6 +237,18 @@ impl Session {
         Path::new(RUN).join("answers.toml")
     }
 
+    /// The recovery key of the state that this plan makes, once it was carried out. Shown, and never written to a log.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn recovery_key(&self, plan: &Plan) -> anyhow::Result<Option<RecoveryKey>> {
+        if plan.seal().is_none() {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(Path::new(RUN).join(RECOVERY_KEY))?;
+        Ok(Some(text.parse().context("the recovery key was not kept")?))
+    }
+
     /// Keeps answers as a file for other machines, and says where.
     ///
     /// # Errors
@@ -242,6 +259,18 @@ impl Session {
         ThisHost.write(&path, 0o600, &text)?;
         Ok(path.display().to_string())
     }
+}
+
+/// The file with the recovery key, which is drawn once for a boot. Without an end of line: programs take all of it for the key.
+fn make_recovery_key(run: &Path) -> io::Result<PathBuf> {
+    let path = run.join(RECOVERY_KEY);
+    let kept = fs::read_to_string(&path).is_ok_and(|text| text.parse::<RecoveryKey>().is_ok());
+    if !kept {
+        let mut bytes = [0; 32];
+        fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        ThisHost.write(&path, 0o600, &RecoveryKey::new(bytes).reveal())?;
+    }
+    Ok(path)
 }
 
 /// Where the GUIDs of the new partitions come from: drawn once for a boot, so that a second run has the same plan.

@@ -37,6 +37,9 @@ pub struct Capture {
     /// First data byte of the variables `SecureBoot` and `SetupMode`, where there are any.
     #[serde(default)]
     pub efi_variables: BTreeMap<String, u8>,
+    /// `/sys/class/tpm/tpm0/tpm_version_major`; absent where there is no TPM.
+    #[serde(default)]
+    pub tpm_version: Option<String>,
     /// Bytes of memory, of the machine and not of dom0.
     #[serde(default)]
     pub memory: u64,

@@ -20,7 +20,7 @@ mod table;
 pub use capture::{Capture, CaptureError, MAX_CAPTURE, PhysicalVolume, RawNic};
 pub use disk::{Bus, Content, Disk, Part, Use};
 pub use judge::{NO_DISKS, Refusal, Standing, judge};
-pub use machine::{Firmware, Machine, SecureBoot, System};
+pub use machine::{Firmware, Machine, SecureBoot, System, Tpm};
 pub use nic::Nic;
 pub use plugged::{PluggedIn, plugged_in};
 pub use table::table;

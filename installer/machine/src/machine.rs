@@ -18,6 +18,8 @@ pub struct Machine {
     pub system: System,
     /// What starts it.
     pub firmware: Firmware,
+    /// What keeps secrets for it.
+    pub tpm: Tpm,
     /// Its memory.
     pub memory: Bytes,
     /// Its processors.
@@ -54,6 +56,20 @@ pub enum Firmware {
     },
     /// A BIOS, or UEFI that plays one.
     Bios,
+}
+
+/// A machine's TPM, as far as the kernel drives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Tpm {
+    /// None, or one that is switched off in the firmware.
+    #[serde(rename = "none")]
+    None,
+    /// Version 1.2, which nothing is sealed with any more.
+    #[serde(rename = "1.2")]
+    V1,
+    /// Version 2.0.
+    #[serde(rename = "2.0")]
+    V2,
 }
 
 /// The state of Secure Boot.
@@ -105,6 +121,11 @@ impl Machine {
         Self {
             system: System::of(&capture.dmi),
             firmware: firmware(capture),
+            tpm: match capture.tpm_version.as_deref() {
+                Some("2") => Tpm::V2,
+                Some(_) => Tpm::V1,
+                None => Tpm::None,
+            },
             memory: Bytes::new(capture.memory),
             processors: capture.processors,
             running_from: capture

@@ -92,6 +92,7 @@ pub fn capture(root: &Path, programs: &dyn Programs, about: &str) -> anyhow::Res
         dmi: sysfs::dmi(root),
         efi: root.join("sys/firmware/efi").is_dir(),
         efi_variables: sysfs::efi_variables(root),
+        tpm_version: read(root, sysfs::TPM_VERSION).ok(),
         memory,
         processors,
         nics: sysfs::nics(root).context("cannot read the network interfaces")?,

@@ -16,6 +16,8 @@ const LINKS: &[&str] = &["by-id", "by-path"];
 const DMI: &[&str] = &["sys_vendor", "product_name", "product_serial", "product_uuid"];
 /// Those of UEFI's own variables that say what Secure Boot does.
 const EFI_VARIABLES: &[&str] = &["SecureBoot", "SetupMode"];
+/// Where the kernel says which TPM there is (Linux 6.12, Documentation/ABI/stable/sysfs-class-tpm).
+pub(crate) const TPM_VERSION: &str = "sys/class/tpm/tpm0/tpm_version_major";
 /// In efivarfs four bytes of attributes come before the data.
 const EFI_DATA: usize = 4;
 

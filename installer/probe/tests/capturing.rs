@@ -5,7 +5,7 @@ use std::{os::unix::fs::symlink, path::Path};
 
 use fs_err as fs;
 use xenolith_layout::Bytes;
-use xenolith_machine::{Bus, Capture, Firmware, Machine, SecureBoot, judge};
+use xenolith_machine::{Bus, Capture, Firmware, Machine, SecureBoot, Tpm, judge};
 use xenolith_probe::{Programs, Tool, capture};
 
 const LSBLK: &str = r#"{"blockdevices": [
@@ -64,6 +64,7 @@ fn machine_tree() -> tempfile::TempDir {
     link(root, "sys/class/net/eth0", "../../devices/net/eth0");
     link(root, "sys/class/net/lo", "../../devices/net/lo");
     put(root, "run/xenolith/boot.json", r#"{"medium":"iso","disk":"/dev/sdb","slot":null}"#);
+    put(root, "sys/class/tpm/tpm0/tpm_version_major", "2\n");
     put(root, "proc/meminfo", "MemTotal:        1000 kB\nMemFree: 3 kB\n");
     put(root, "proc/cpuinfo", "processor : 0\nflags : x\nprocessor : 1\nprocessor : 2\n");
     folder
@@ -78,6 +79,7 @@ fn a_machine_is_written_down_and_read_again() {
     let machine = Machine::of(&capture);
     assert_eq!(machine.system.serial.as_deref(), Some("X1"));
     assert_eq!(machine.firmware, Firmware::Uefi { secure_boot: SecureBoot::On });
+    assert_eq!(machine.tpm, Tpm::V2);
     assert_eq!((machine.memory, machine.processors), (Bytes::new(3071 << 20), 2));
     let nic = &machine.nics[0];
     assert_eq!((machine.nics.len(), nic.driver.as_str(), nic.speed), (1, "ixgbe", Some(10_000)));

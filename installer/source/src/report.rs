@@ -23,7 +23,7 @@ pub enum Outcome {
 }
 
 /// What is sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// [`REPORT_FORMAT`].
     pub format: u32,
@@ -37,6 +37,9 @@ pub struct Report {
     pub plan: Option<String>,
     /// What went wrong, then why, then why that; empty after a success.
     pub error: Vec<String>,
+    /// The recovery key of an encrypted state, if the answers ask for it here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery_key: Option<String>,
     /// The last lines that the installation has said.
     pub log: Vec<String>,
 }

@@ -218,6 +218,7 @@ fn a_report_arrives_as_json() {
         answers_from: "SMBIOS".into(),
         plan: Some("abc".into()),
         error: vec!["step 2 of 9 failed".into(), "Input/output error".into()],
+        recovery_key: None,
         log: vec!["[1/9] …".into()],
     };
     send(&server.with(Trust::Pinned(certificate.pin)), &report, ONCE, &mut |_| ()).unwrap();
@@ -226,4 +227,5 @@ fn a_report_arrives_as_json() {
     assert_eq!(body["outcome"], "failed");
     assert_eq!(body["machine"]["serial"], "X1");
     assert_eq!(body["error"][1], "Input/output error");
+    assert!(body.get("recovery_key").is_none(), "nobody asked for one");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use xenolith_answers::{
-    Answers, DiskRule, Ending, Finish, Keep, KeepAll, Storage, StorageKind, Target, hash_password,
+    Answers, DiskRule, Encryption, Ending, Finish, Keep, KeepAll, Storage, StorageKind, Target, hash_password,
 };
 use xenolith_installer::Product;
 use xenolith_layout::Bytes;
@@ -33,6 +33,8 @@ pub struct Form {
     pub settings: usize,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
+    /// Whether the state is encrypted.
+    pub encryption: Encryption,
     /// The console's keyboard; empty for the one that every host has.
     pub keyboard: String,
     /// The management interface: 0 for every one, else its place in the machine's list and one; behind all of them a bond.
@@ -167,7 +169,7 @@ impl Form {
         if self.keeps_settings() {
             return Answers {
                 version: VERSION,
-                target: Target { disks, erase: true, state: None },
+                target: Target { disks, erase: true, state: None, encryption: self.encryption },
                 storage: Storage { kind, disks: storage_disks },
                 kept: Some(Keep::All(KeepAll::Keep)),
                 network: Network::default(),
@@ -181,7 +183,7 @@ impl Form {
             version: VERSION,
             kept: None,
             // Whoever confirms the summary has seen what is lost.
-            target: Target { disks, erase: true, state: None },
+            target: Target { disks, erase: true, state: None, encryption: self.encryption },
             storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),

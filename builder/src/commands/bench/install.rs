@@ -17,7 +17,7 @@ use uuid::Uuid;
 use xenolith_answers::Answers;
 use xenolith_disk::esp::{EspContent, EspFile};
 use xenolith_installer::{
-    Devices, DiskId, Event, FileDevices, Image, Journal, Place, Plan, Source, execute, plan,
+    Devices, DiskId, Event, FileDevices, Image, Journal, Place, Plan, Source, StatePlace, execute, plan,
 };
 use xenolith_layout::{
     Bytes, SectorSize, Seed,
@@ -140,6 +140,7 @@ impl Bench {
             verity: files[1].clone(),
             esp,
             state,
+            recovery_key: None,
             scratch: folder.to_owned(),
         };
         Ok(Self { folder: folder.to_owned(), plan: planned(&image)?, source, files, bytes })
@@ -223,11 +224,11 @@ impl Devices for InFile {
         FileDevices.forget(disk)
     }
 
-    fn make_state(&self, places: &[Place<'_>], id: Uuid, folder: &Path) -> io::Result<()> {
-        let ids: Vec<DiskId> = places.iter().map(|place| self.id(place.disk)).collect();
+    fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
+        let ids: Vec<DiskId> = state.places.iter().map(|place| self.id(place.disk)).collect();
         let places: Vec<Place<'_>> =
-            places.iter().zip(&ids).map(|(place, disk)| Place { disk, ..*place }).collect();
-        FileDevices.make_state(&places, id, folder)
+            state.places.iter().zip(&ids).map(|(place, disk)| Place { disk, ..*place }).collect();
+        FileDevices.make_state(&StatePlace { places: &places, ..*state }, folder)
     }
 
     fn register(&self, _: &[BootOption], _: &BTreeSet<Uuid>) -> io::Result<()> {

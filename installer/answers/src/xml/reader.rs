@@ -7,7 +7,7 @@ use xenolith_settings::{Access, Host, Network};
 
 use super::{Dialect, Fate, Line, disks::Disks};
 use crate::password::hash_password;
-use crate::types::{Answers, Finish, Storage, StorageKind, Target};
+use crate::types::{Answers, Encryption, Finish, Storage, StorageKind, Target};
 
 /// Goes through a document once.
 pub(super) struct Reader<'a> {
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
             kept: None,
             pool: None,
             version: 1,
-            target: Target { disks: Vec::new(), erase: false, state: None },
+            target: Target { disks: Vec::new(), erase: false, state: None, encryption: Encryption::None },
             storage: Storage::default(),
             network: Network::default(),
             host: Host::default(),

@@ -16,7 +16,7 @@ use xenolith_layout::{
     disk::{STATE_FS_BLOCK, STATE_FS_OPTIONS},
 };
 
-use super::{firmware, mirror};
+use super::{container, firmware, mirror, mirror::Loop};
 use crate::plan::DiskId;
 
 /// A place on a disk.
@@ -28,6 +28,17 @@ pub struct Place<'a> {
     pub first: Bytes,
     /// Its length.
     pub length: Bytes,
+}
+
+/// Where the state goes.
+#[derive(Clone, Copy, Debug)]
+pub struct StatePlace<'a> {
+    /// The partition, or those of an array.
+    pub places: &'a [Place<'a>],
+    /// The name of the array, and of an encrypted container.
+    pub id: Uuid,
+    /// The file with the recovery key, if it is encrypted.
+    pub key: Option<&'a Path>,
 }
 
 /// Whoever opens disks: this machine, or a test that takes them away in the middle.
@@ -53,11 +64,11 @@ pub trait Devices {
     /// As [`Devices::flush`], which has to come first.
     fn forget(&self, disk: &mut Self::Disk) -> io::Result<()>;
 
-    /// Makes the state file system with the files of `folder` in it: in one place, or in the array `id` of several.
+    /// Makes the state file system with the files of `folder` in it.
     ///
     /// # Errors
     /// With the words of the program that makes it.
-    fn make_state(&self, places: &[Place<'_>], id: Uuid, folder: &Path) -> io::Result<()>;
+    fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()>;
 
     /// Puts entries in front of the firmware's boot order, and takes out those of partitions that are gone.
     ///
@@ -103,12 +114,19 @@ impl Devices for FileDevices {
         Ok(posix_fadvise(disk.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
-    fn make_state(&self, places: &[Place<'_>], id: Uuid, folder: &Path) -> io::Result<()> {
-        match places {
-            [place] => make_state(place, folder)?,
-            several => mirror::make_state(several, id, folder)?,
+    fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
+        match (state.places, state.key) {
+            ([place], None) => make_state(place, folder)?,
+            ([place], Some(key)) => {
+                let part = Loop::over(place)?;
+                container::make_state(part.node(), state.id, key, folder)?;
+            }
+            (several, key) => mirror::make_state(several, state.id, |array| match key {
+                None => make_file_system(Path::new(array), folder),
+                Some(key) => container::make_state(array, state.id, key, folder),
+            })?,
         }
-        places.iter().try_for_each(|place| self.open(place.disk)?.sync_all())
+        state.places.iter().try_for_each(|place| self.open(place.disk)?.sync_all())
     }
 
     fn register(&self, entries: &[BootOption], gone: &BTreeSet<Uuid>) -> io::Result<()> {
@@ -126,10 +144,26 @@ fn make_state(place: &Place<'_>, folder: &Path) -> io::Result<()> {
     run(MKFS, &args).map(drop)
 }
 
+/// As [`make_state`], on a device of its own.
+pub(super) fn make_file_system(device: &Path, folder: &Path) -> io::Result<()> {
+    let mut args: Vec<OsString> = STATE_FS_OPTIONS.iter().map(Into::into).collect();
+    args.extend(["-E".into(), "nodiscard".into(), "-d".into(), folder.into(), device.into()]);
+    run(MKFS, &args).map(drop)
+}
+
 /// What a program prints; its words if it fails.
 pub(super) fn run<S: Into<OsString> + Clone>(program: &str, args: &[S]) -> io::Result<String> {
+    run_with(program, args, "")
+}
+
+/// As [`run`], with something to read.
+pub(super) fn run_with<S: Into<OsString> + Clone>(
+    program: &str,
+    args: &[S],
+    input: &str,
+) -> io::Result<String> {
     let ran = duct::cmd(program, args.iter().cloned().map(Into::<OsString>::into))
-        .stdin_null()
+        .stdin_bytes(input)
         .stdout_capture()
         .stderr_capture()
         .unchecked()

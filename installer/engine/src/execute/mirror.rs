@@ -3,24 +3,24 @@
 //! The kernel knows of no partition before the table is written, so the members are loop devices over the places where the partitions
 //! will be. What an array writes about itself holds nothing of that: the initrd starts it from the partitions.
 
-use std::{ffi::OsString, io, path::Path};
+use std::{io, path::Path};
 
 use uuid::Uuid;
 use xenolith_layout::{
     Bytes,
-    disk::{MIRROR_DATA_OFFSET, STATE_FS_OPTIONS, STATE_MIRROR, STATE_MIRROR_NAME},
+    disk::{MIRROR_DATA_OFFSET, STATE_MIRROR, STATE_MIRROR_NAME},
 };
 
-use super::device::{MKFS, Place, run};
+use super::device::{Place, run};
 
 const LOSETUP: &str = "/usr/sbin/losetup";
 const MDADM: &str = "/usr/sbin/mdadm";
 
 /// A loop device, which goes with this.
-struct Loop(String);
+pub(super) struct Loop(String);
 
 impl Loop {
-    fn over(place: &Place<'_>) -> io::Result<Self> {
+    pub(super) fn over(place: &Place<'_>) -> io::Result<Self> {
         let number = |bytes: Bytes| bytes.get().to_string();
         let made = run(
             LOSETUP,
@@ -35,6 +35,10 @@ impl Loop {
             ],
         )?;
         Ok(Self(made.trim().to_owned()))
+    }
+
+    pub(super) fn node(&self) -> &str {
+        &self.0
     }
 }
 
@@ -60,11 +64,15 @@ impl Drop for Array {
     }
 }
 
-/// Makes the array over `places` and the file system on it, with the files of `folder`.
+/// Makes the array over `places`, and has what lies on it made by `fill`.
 ///
 /// # Errors
 /// With the words of the program that failed.
-pub(super) fn make_state(places: &[Place<'_>], array: Uuid, folder: &Path) -> io::Result<()> {
+pub(super) fn make_state(
+    places: &[Place<'_>],
+    array: Uuid,
+    fill: impl FnOnce(&str) -> io::Result<()>,
+) -> io::Result<()> {
     // A run that was cut short may have left it running.
     if Path::new(STATE_MIRROR).exists() {
         let _ = Array::stop();
@@ -94,9 +102,7 @@ pub(super) fn make_state(places: &[Place<'_>], array: Uuid, folder: &Path) -> io
     args.extend(loops.iter().map(|one| one.0.as_str()));
     run(MDADM, &args)?;
     let running = Array;
-    let mut make: Vec<OsString> = STATE_FS_OPTIONS.iter().map(Into::into).collect();
-    make.extend(["-E".into(), "nodiscard".into(), "-d".into(), folder.into(), STATE_MIRROR.into()]);
-    run(MKFS, &make)?;
+    fill(STATE_MIRROR)?;
     std::mem::forget(running);
     Array::stop()
 }

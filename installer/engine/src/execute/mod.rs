@@ -10,6 +10,7 @@
 //! does too, and the ESP's first MiB plays that part. Every step can be done again
 //! from its beginning: a run that failed goes on with the step that failed, and after a power cut a new one starts over.
 
+mod container;
 mod device;
 mod firmware;
 mod journal;
@@ -23,7 +24,7 @@ use xenolith_disk::{disk::DiskError, esp::EspFile};
 use xenolith_layout::Bytes;
 use xenolith_verity::VerityError;
 
-pub use device::{Devices, FileDevices, Place};
+pub use device::{Devices, FileDevices, Place, StatePlace};
 pub use journal::{Journal, JournalError};
 
 use crate::plan::Plan;
@@ -38,6 +39,8 @@ pub struct Source {
     pub esp: Vec<EspFile>,
     /// What the state partition holds from the beginning.
     pub state: PathBuf,
+    /// For an encrypted state: a file in RAM with the recovery key, which opens it besides the TPM.
+    pub recovery_key: Option<PathBuf>,
     /// A folder for the few megabytes that are put together before they are written.
     pub scratch: PathBuf,
 }
@@ -109,6 +112,9 @@ pub enum StepError {
     /// A disk or a file could not be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The state is to be encrypted, and nobody could open it without a TPM.
+    #[error("there is no recovery key to encrypt the state with")]
+    NoRecoveryKey,
     /// The partition table could not be made.
     #[error(transparent)]
     Table(#[from] DiskError),

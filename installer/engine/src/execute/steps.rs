@@ -17,7 +17,7 @@ use xenolith_layout::{
     names,
 };
 
-use super::{Devices, Event, Place, Source, StepError};
+use super::{Devices, Event, Place, Source, StatePlace, StepError};
 use crate::plan::{DiskId, Plan, Step};
 
 /// What old partition tables, file systems, arrays and volume groups leave lies within this of the start or the end of what they
@@ -45,7 +45,7 @@ impl<D: Devices> Work<'_, D> {
             Step::MakeEsp { disk, serial } => self.make_esp(disk, *serial),
             Step::Activate { disk } => self.activate(disk),
             Step::ClearSystem { disk } => self.clear_system(disk),
-            Step::MakeState { disks } => self.make_state(disks),
+            Step::MakeState { disks, seal } => self.make_state(disks, seal.is_some()),
             Step::Register { disks, gone } => {
                 self.register(disks, gone);
                 Ok(())
@@ -156,7 +156,7 @@ impl<D: Devices> Work<'_, D> {
     }
 
     /// An array has the GUID of its first partition.
-    fn make_state(&mut self, disks: &[DiskId]) -> Result<(), StepError> {
+    fn make_state(&mut self, disks: &[DiskId], encrypted: bool) -> Result<(), StepError> {
         let mut places = Vec::new();
         let mut id = None;
         for disk in disks {
@@ -166,7 +166,12 @@ impl<D: Devices> Work<'_, D> {
             id = id.or(Some(partition.guid));
         }
         let id = id.expect("a plan has a target");
-        Ok(self.devices.make_state(&places, id, &self.source.state)?)
+        let key = match (encrypted, &self.source.recovery_key) {
+            (false, _) => None,
+            (true, Some(key)) => Some(key.as_path()),
+            (true, None) => return Err(StepError::NoRecoveryKey),
+        };
+        Ok(self.devices.make_state(&StatePlace { places: &places, id, key }, &self.source.state)?)
     }
 
     /// Firmware that takes no entries starts the fallback loader of a disk's ESP.

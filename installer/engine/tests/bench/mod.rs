@@ -15,7 +15,8 @@ use uuid::Uuid;
 use xenolith_answers::Answers;
 use xenolith_disk::esp::{EspContent, EspFile};
 use xenolith_installer::{
-    Devices, DiskId, Event, ExecuteError, Image, Journal, Place, Plan, PlanError, Source, execute, plan,
+    Devices, DiskId, Event, ExecuteError, Image, Journal, Place, Plan, PlanError, Source, StatePlace,
+    execute, plan,
 };
 use xenolith_layout::{
     Bytes, Seed, Slot,
@@ -71,7 +72,14 @@ impl Bench {
             EspFile { path: "EFI/BOOT/BOOTX64.EFI".into(), content: EspContent::Bytes(vec![7; 100_000]) },
             EspFile { path: ENTRY.into(), content: EspContent::Bytes(b"boot file".to_vec()) },
         ];
-        let source = Source { root, verity, esp, state: folder.path().into(), scratch: folder.path().into() };
+        let source = Source {
+            root,
+            verity,
+            esp,
+            state: folder.path().into(),
+            recovery_key: None,
+            scratch: folder.path().into(),
+        };
         Ok(Self { plan: planned(disks, target, more, &image)?, source, folder })
     }
 
@@ -263,8 +271,8 @@ impl Devices for Cut {
     }
 
     /// A mark in the place of a file system.
-    fn make_state(&self, places: &[Place<'_>], _id: Uuid, folder: &Path) -> io::Result<()> {
-        for Place { disk, first, length } in places {
+    fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
+        for Place { disk, first, length } in state.places {
             assert!(*length >= STATE_MIN && folder.is_dir());
             let mut disk = self.open(disk)?;
             disk.seek(SeekFrom::Start(first.get()))?;
