@@ -54,4 +54,4 @@ pub use settings_file::{current_settings, parse_settings, read_settings};
 pub use task::Task;
 pub use trial::{is_running as is_trial_running, keep, settle, try_network};
 pub use tuning::{TUNING, TuningFacts};
-pub use zones::{TIME_ZONES, time_zones};
+pub use zones::time_zones;

@@ -2,14 +2,12 @@
 
 use std::str::FromStr;
 
-use xenolith_settings::{Addressing, Bond, Network, Problem, StaticV4, StaticV6, V4, V6};
+use xenolith_settings::{Addressing, Bond, Network, Problem, SHORTEST_PASSWORD, StaticV4, StaticV6, V4, V6};
 
 use crate::edit::Edit;
 use crate::look::Known;
 use crate::secret::Secret;
 
-/// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
-pub const SHORTEST_PASSWORD: usize = 8;
 /// Ways to an IPv4 address.
 pub(crate) const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.

@@ -36,7 +36,7 @@ mod view;
 pub use app::{Action, App, Effect, LOGGED_OUT_AFTER, Read, Stage, TRIAL};
 pub use draw::draw;
 pub use edit::Edit;
-pub use form::{Field, Form, SHORTEST_PASSWORD};
+pub use form::{Field, Form};
 pub use lock::Lock;
 pub use look::{Address, Doors, Known, Look, OnEnter, SshService, on_enter, serial};
 pub use page::{Button, Item, Page, items};

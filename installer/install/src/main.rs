@@ -259,6 +259,9 @@ impl Shown<'_> {
         let steps = self.plan.steps.len();
         let what = |step: &usize| format!("[{}/{steps}] {}", step + 1, self.plan.steps[*step]);
         match event {
+            Event::Reading { done, total } => {
+                (done.get() == 0).then(|| format!("reading {total} of boot files; nothing is written yet"))
+            }
             Event::Began { step } => {
                 self.tenth = 0;
                 Some(what(step))

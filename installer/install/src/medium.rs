@@ -1,7 +1,7 @@
 //! What this system was started from, as far as an installation copies it.
 
 use std::{
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use xenolith_disk::{
 };
 use xenolith_installer::Image;
 use xenolith_layout::{
-    RootHash, SectorSize, TypeGuid, VERITY_BLOCK, Version,
+    Bytes, RootHash, SectorSize, TypeGuid, VERITY_BLOCK, Version,
     names::{self, BOOT_FACTS, EntryName, TRIES},
 };
 use xenolith_source::OnMedium;
@@ -26,6 +26,8 @@ use crate::netboot;
 /// An ESP of ours has fewer files, and all of them together are smaller.
 const MAX_FILES: usize = 64;
 const MAX_BYTES: u64 = 512 << 20;
+/// How much is read before it is told.
+const CHUNK: u64 = 1 << 20;
 /// How long the menu of an installed host's loader waits for a key, in seconds.
 const MENU_SECONDS: u32 = 3;
 
@@ -120,14 +122,14 @@ impl Medium {
     }
 
     /// The files of an installed host's ESP: those of the medium, with a boot entry whose starts are counted and a menu that waits
-    /// a moment.
+    /// a moment. Tells how many bytes are read, of how many.
     ///
     /// # Errors
     /// When the medium has no ESP of ours, or the server not the files of the running system.
-    pub fn esp(&self) -> anyhow::Result<Vec<EspFile>> {
+    pub fn esp(&self, tell: &mut dyn FnMut(Bytes, Bytes)) -> anyhow::Result<Vec<EspFile>> {
         let mut files = match &self.origin {
-            Origin::Disk(disk) => self.esp_of(disk)?,
-            Origin::Network(folder) => folder.esp(&self.image)?,
+            Origin::Disk(disk) => self.esp_of(disk, tell)?,
+            Origin::Network(folder) => folder.esp(&self.image, tell)?,
         };
         let text = loader_conf(MENU_SECONDS).into_bytes();
         files.push(EspFile { path: names::ESP_LOADER_CONF.into(), content: EspContent::Bytes(text) });
@@ -135,7 +137,7 @@ impl Medium {
     }
 
     /// What of a medium's ESP an installed host has too.
-    fn esp_of(&self, disk: &Path) -> anyhow::Result<Vec<EspFile>> {
+    fn esp_of(&self, disk: &Path, tell: &mut dyn FnMut(Bytes, Bytes)) -> anyhow::Result<Vec<EspFile>> {
         let mut file = fs::File::open(disk)?.into_parts().0;
         // A hybrid medium counts in 512 bytes, whatever the drive does.
         let table = Table::read(&mut file, SectorSize::B512).with_context(|| disk.display().to_string())?;
@@ -147,7 +149,8 @@ impl Medium {
         let volume = fatfs::FileSystem::new(fscommon::BufStream::new(part), fatfs::FsOptions::new())
             .context("the medium's ESP cannot be read")?;
         let mut found = Vec::new();
-        collect(&volume.root_dir(), "", &mut found)?;
+        list(&volume.root_dir(), "", &mut found)?;
+        let found = read(found, tell)?;
         let entry = EntryName::offered(self.image.version.clone(), TRIES);
         let (mut files, mut entries) = (Vec::new(), 0);
         for file in found {
@@ -186,10 +189,13 @@ fn file_in(disk: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(area.zip(known).and_then(|(area, name)| area.get(name).map(<[u8]>::to_vec)))
 }
 
-fn collect<D: fatfs::ReadWriteSeek>(
-    folder: &fatfs::Dir<'_, D>,
+/// A file of a volume: its path, its length in bytes, and where it can be read.
+type Listed<'a, D> = (String, u64, fatfs::File<'a, D>);
+
+fn list<'a, D: fatfs::ReadWriteSeek>(
+    folder: &fatfs::Dir<'a, D>,
     above: &str,
-    found: &mut Vec<EspFile>,
+    found: &mut Vec<Listed<'a, D>>,
 ) -> anyhow::Result<()> {
     for entry in folder.iter() {
         let entry = entry?;
@@ -203,22 +209,38 @@ fn collect<D: fatfs::ReadWriteSeek>(
             "the medium's ESP is not ours: it has too many files"
         );
         if entry.is_dir() {
-            collect(&entry.to_dir(), &path, found)?;
+            list(&entry.to_dir(), &path, found)?;
             continue;
         }
         ensure!(entry.len() <= MAX_BYTES, "the medium's ESP is not ours: {path} is too large");
-        let mut bytes = Vec::new();
-        let mut file = entry.to_file();
-        file.seek(SeekFrom::Start(0))?;
-        file.read_to_end(&mut bytes)?;
-        found.push(EspFile { path, content: EspContent::Bytes(bytes) });
+        found.push((path, entry.len(), entry.to_file()));
     }
     Ok(())
 }
 
+fn read<D: fatfs::ReadWriteSeek>(
+    listed: Vec<Listed<'_, D>>,
+    tell: &mut dyn FnMut(Bytes, Bytes),
+) -> anyhow::Result<Vec<EspFile>> {
+    let total = listed.iter().fold(0_u64, |total, (_, length, _)| total.saturating_add(*length));
+    ensure!(total <= MAX_BYTES, "the medium's ESP is not ours: its files are too large");
+    let (total, mut before) = (Bytes::new(total), 0);
+    tell(Bytes::ZERO, total);
+    let mut files = Vec::new();
+    for (path, length, mut file) in listed {
+        let mut bytes = Vec::new();
+        while file.by_ref().take(CHUNK).read_to_end(&mut bytes)? > 0 {
+            tell(Bytes::new(before + bytes.len() as u64), total);
+        }
+        before += length;
+        files.push(EspFile { path, content: EspContent::Bytes(bytes) });
+    }
+    Ok(files)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Seek as _, SeekFrom, Write as _};
 
     use gpt::GptConfig;
     use xenolith_disk::reserved::Content;

@@ -41,32 +41,47 @@ impl Origin {
         Ok(Self(url.parse().context("the boot facts name no folder on a server")?))
     }
 
-    /// Loader, boot file and keys for the ESP of an installed host.
+    /// Loader, boot file and keys for the ESP of an installed host. Tells how many bytes are here, of how many.
     ///
     /// # Errors
     /// When one of them cannot be fetched, or is not what belongs to the running system.
-    pub fn esp(&self, image: &Image) -> anyhow::Result<Vec<EspFile>> {
+    pub fn esp(&self, image: &Image, tell: &mut dyn FnMut(Bytes, Bytes)) -> anyhow::Result<Vec<EspFile>> {
         let manifest = self.manifest(image)?;
+        let wanted: Vec<&str> = [NETBOOT_LOADER, NETBOOT_BOOT_FILE]
+            .into_iter()
+            .chain(manifest.files.keys().filter_map(|name| name.key().map(|_| name.as_str())))
+            .collect();
+        let sizes = wanted.iter().filter_map(|name| Some(manifest.file(name)?.1.size.get()));
+        let total = Bytes::new(sizes.fold(0, u64::saturating_add));
+        let mut before = 0;
+        tell(Bytes::ZERO, total);
+        let mut take = |name: &str| {
+            let bytes =
+                self.file(&manifest, name, &mut |done| tell(Bytes::new(before + done.get()), total))?;
+            before += bytes.len() as u64;
+            anyhow::Ok(bytes)
+        };
         let mut files = Vec::new();
         let mut put =
             |path: String, bytes: Vec<u8>| files.push(EspFile { path, content: EspContent::Bytes(bytes) });
-        let loader = self.file(&manifest, NETBOOT_LOADER)?;
+        let loader = take(NETBOOT_LOADER)?;
         put(ESP_FALLBACK_LOADER.into(), loader.clone());
         put(ESP_LOADER.into(), loader);
-        let boot_file = self.file(&manifest, NETBOOT_BOOT_FILE)?;
+        let boot_file = take(NETBOOT_BOOT_FILE)?;
         boots(&boot_file, &image.root_hash, &image.version)
             .with_context(|| format!("{}{NETBOOT_BOOT_FILE} is not installed", self.0))?;
         put(format!("{ESP_ENTRIES}/{}", EntryName::offered(image.version.clone(), TRIES)), boot_file);
         for name in manifest.files.keys() {
             if let Some(key) = name.key() {
-                put(format!("{ESP_ENROLMENT}/{key}"), self.file(&manifest, name.as_str())?);
+                put(format!("{ESP_ENROLMENT}/{key}"), take(name.as_str())?);
             }
         }
         Ok(files)
     }
 
     fn manifest(&self, image: &Image) -> anyhow::Result<Manifest> {
-        let text = self.fetch(NETBOOT_MANIFEST, Size::AtMost(Bytes::new(MAX_MANIFEST as u64)))?;
+        let text =
+            self.fetch(NETBOOT_MANIFEST, Size::AtMost(Bytes::new(MAX_MANIFEST as u64)), &mut |_| ())?;
         let url = format!("{}{NETBOOT_MANIFEST}", self.0);
         let manifest = Manifest::parse(&text).with_context(|| format!("{url} is refused"))?;
         ensure!(
@@ -80,9 +95,9 @@ impl Origin {
         Ok(manifest)
     }
 
-    fn file(&self, manifest: &Manifest, name: &str) -> anyhow::Result<Vec<u8>> {
+    fn file(&self, manifest: &Manifest, name: &str, tell: &mut dyn FnMut(Bytes)) -> anyhow::Result<Vec<u8>> {
         let (_, expected) = manifest.file(name).with_context(|| format!("the manifest names no {name}"))?;
-        let bytes = self.fetch(name, Size::Exactly(expected.size))?;
+        let bytes = self.fetch(name, Size::Exactly(expected.size), tell)?;
         let found = FileFacts::of(bytes.as_slice())?;
         ensure!(
             found == expected,
@@ -94,9 +109,9 @@ impl Origin {
         Ok(bytes)
     }
 
-    fn fetch(&self, name: &str, size: Size) -> anyhow::Result<Vec<u8>> {
+    fn fetch(&self, name: &str, size: Size, tell: &mut dyn FnMut(Bytes)) -> anyhow::Result<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
-        http::fetch(&self.0, name, size, &mut bytes, pause, |_, _| ())
+        http::fetch(&self.0, name, size, &mut bytes, pause, |done, _| tell(done))
             .with_context(|| format!("the server that this machine was started from does not give {name}"))?;
         Ok(bytes.into_inner())
     }
@@ -150,7 +165,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) -> String {
         let mut files = testing::set();
         change(&mut files);
-        let Err(error) = serve(files).esp(&image()) else { panic!("it was taken") };
+        let Err(error) = serve(files).esp(&image(), &mut |_, _| ()) else { panic!("it was taken") };
         format!("{error:#}")
     }
 
@@ -165,7 +180,10 @@ mod tests {
 
     #[test]
     fn loader_boot_file_and_keys_come_from_the_server() {
-        let found = serve(testing::set()).esp(&image()).unwrap();
+        let mut told = Vec::new();
+        let found = serve(testing::set()).esp(&image(), &mut |done, total| told.push((done, total))).unwrap();
+        assert!(told.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 == pair[1].1), "{told:?}");
+        assert_eq!(told.first().unwrap().0, Bytes::ZERO);
         let names: Vec<&str> = found.iter().map(|file| file.path.as_str()).collect();
         let expected = [
             "EFI/BOOT/BOOTX64.EFI",

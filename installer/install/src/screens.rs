@@ -1,7 +1,7 @@
 //! The screens on a terminal: keys in, pictures out, the installation on a thread of its own.
 
 use std::{
-    io::{self, Stdout},
+    io,
     path::Path,
     process::ExitCode,
     sync::mpsc::{Receiver, TryRecvError, channel},
@@ -9,37 +9,23 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ratatui::{
-    Terminal, TerminalOptions, Viewport,
-    backend::CrosstermBackend,
-    crossterm::{
-        event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
-        execute,
-        terminal::{
-            Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-            size,
-        },
-    },
-    layout::Rect,
-};
+use ratatui::crossterm::event;
 use xenolith_answers::Answers;
-use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard};
+use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard, time_zones};
 use xenolith_installer::{Event, Plan};
 use xenolith_machine::PluggedIn;
-use xenolith_tui::{App, Effect, Key, Keyboard, Volume, draw};
+use xenolith_terminal::{Screen, meaning, shell};
+use xenolith_tui::{App, Effect, Keyboard, Volume, draw};
 
 use crate::{
     former, records,
-    session::{Failed, Secrets, Session, time_zones},
+    session::{Failed, Secrets, Session},
 };
 
 /// How long nothing may happen before the screen is looked at again: an installation tells of itself in between.
 const BEAT: Duration = Duration::from_millis(100);
 /// How often the whole screen is sent anew: two kilobytes, a fifth of a second of a serial line.
 const REPAINT: Duration = Duration::from_secs(15);
-/// A serial line does not know how large its other end is.
-const SMALLEST: (u16, u16) = (80, 24);
-const SHELL: &str = "/bin/bash";
 
 /// What the thread of the installation says.
 enum Said {
@@ -63,10 +49,11 @@ pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
         keyboards.map(|(name, label)| Keyboard { name: name.to_owned(), label: label.to_owned() });
     let formers =
         former::all(&session.machine).iter().map(|(disk, former)| (*disk, former.lines())).collect();
-    let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, time_zones())
+    let zones = time_zones(Path::new("/"));
+    let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, zones)
         .with_keyboards(keyboards.collect())
         .with_formers(formers);
-    let mut screen = Screen::open().context("the screens need a terminal")?;
+    let mut screen = Screen::open(None).context("the screens need a terminal")?;
     let ending = Screens { session, app, running: None, recorded: None, confirmed: None }.run(&mut screen);
     drop(screen);
     match ending? {
@@ -100,7 +87,7 @@ impl Screens<'_> {
                     screen.wipe()?;
                     painted = Instant::now();
                 }
-                screen.0.draw(|frame| draw(&self.app, frame))?;
+                screen.draw(|frame| draw(&self.app, frame))?;
                 shown = Some(self.app.page());
             }
             changed = self.listen() | self.hear_of_records();
@@ -114,7 +101,7 @@ impl Screens<'_> {
                 Effect::None => {}
                 Effect::Install => self.confirm(),
                 Effect::Retry => self.begin(),
-                Effect::Shell => screen.shell()?,
+                Effect::Shell => screen.aside(|| shell("The installer comes back when this shell ends."))?,
                 Effect::LookForVolumes => self.record(|records| records.look()),
                 Effect::SaveTo(device) => self.record(move |records| records.save(&device)),
                 Effect::SendTo(line) => self.record(move |records| records.send(&line)),
@@ -264,71 +251,5 @@ fn load(keyboard: &str) -> String {
     match load_keyboard(keyboard, &terminal) {
         Ok(()) => "It is loaded.".to_owned(),
         Err(error) => format!("It is not loaded: {error}"),
-    }
-}
-
-/// What a key means here, if anything.
-fn meaning(key: KeyEvent) -> Option<Key> {
-    if key.kind == KeyEventKind::Release {
-        return None;
-    }
-    let control = key.modifiers.contains(KeyModifiers::CONTROL);
-    Some(match key.code {
-        KeyCode::Up | KeyCode::BackTab => Key::Up,
-        KeyCode::Down | KeyCode::Tab => Key::Down,
-        KeyCode::Left => Key::Left,
-        KeyCode::Right => Key::Right,
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Back,
-        KeyCode::Char('h') if control => Key::Erase,
-        KeyCode::Char(character) if !control => Key::Char(character),
-        KeyCode::Backspace => Key::Erase,
-        KeyCode::F(1) => Key::Help,
-        _ => return None,
-    })
-}
-
-/// The terminal, which is as it was before when this is dropped.
-struct Screen(Terminal<CrosstermBackend<Stdout>>);
-
-impl Screen {
-    fn open() -> io::Result<Self> {
-        enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen)?;
-        let backend = CrosstermBackend::new(io::stdout());
-        let viewport = match size() {
-            Ok((width, height)) if width > 0 && height > 0 => Viewport::Fullscreen,
-            _ => Viewport::Fixed(Rect::new(0, 0, SMALLEST.0, SMALLEST.1)),
-        };
-        Ok(Self(Terminal::with_options(backend, TerminalOptions { viewport })?))
-    }
-
-    /// A shell in place of the screens, until it ends.
-    fn shell(&mut self) -> io::Result<()> {
-        execute!(io::stdout(), LeaveAlternateScreen)?;
-        disable_raw_mode()?;
-        println!("The installer comes back when this shell ends.");
-        let ended = duct::cmd!(SHELL, "-l").unchecked().run();
-        enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen)?;
-        self.wipe()?;
-        ended.map(drop)
-    }
-
-    /// Empties the screen, so that the next picture is sent whole. `Terminal::clear` asks where the cursor is, and not everything at the
-    /// end of a serial line answers.
-    fn wipe(&mut self) -> io::Result<()> {
-        execute!(io::stdout(), Clear(ClearType::All))?;
-        // What was shown is forgotten: the next picture is compared with an empty one.
-        self.0.swap_buffers();
-        Ok(())
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // A terminal that has gone needs no tidying.
-        let _ = execute!(io::stdout(), LeaveAlternateScreen);
-        let _ = disable_raw_mode();
     }
 }

@@ -1,7 +1,6 @@
 //! One installation: what every face of it shares.
 
 use std::{
-    collections::BTreeSet,
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use nix::{
     fcntl::{Flock, FlockArg},
 };
 use xenolith_answers::{Answers, Kept};
-use xenolith_firstboot::{Facts, Former, KeptIdentity, System as _, TIME_ZONES, ThisHost};
+use xenolith_firstboot::{Facts, Former, KeptIdentity, System as _, ThisHost};
 use xenolith_installer::{Event, FileDevices, Journal, Plan, PlanError, Source, execute, plan};
 use xenolith_layout::{
     Seed,
@@ -32,8 +31,6 @@ const RUN: &str = "/run/xenolith/install";
 /// There, the recovery key of an encrypted state: kept until the machine is started anew, so that an installation that goes on where it
 /// was, and whoever has missed it, finds the one that the state has.
 const RECOVERY_KEY: &str = "recovery-key";
-/// The deepest name of a time zone has three parts.
-const ZONE_DEPTH: usize = 3;
 
 /// An error with the exit code that goes with it.
 pub struct Failed(pub u8, pub anyhow::Error);
@@ -218,7 +215,7 @@ impl Session {
         let source = Source {
             root: self.medium.root.clone(),
             verity: self.medium.verity.clone(),
-            esp: self.medium.esp().code(4)?,
+            esp: self.medium.esp(&mut |done, total| tell(Event::Reading { done, total })).code(4)?,
             state: state.clone(),
             recovery_key: plan.seal().map(|_| make_recovery_key(run)).transpose().code(7)?,
             scratch: run.to_owned(),
@@ -284,30 +281,6 @@ fn seed() -> io::Result<Seed> {
         fs::write(&path, bytes)?;
     }
     Ok(Seed::new(bytes))
-}
-
-/// The time zones that this image knows, and the installed one with it.
-pub fn time_zones() -> BTreeSet<String> {
-    let mut zones = BTreeSet::new();
-    collect(&Path::new("/").join(TIME_ZONES), "", 0, &mut zones);
-    zones
-}
-
-fn collect(folder: &Path, above: &str, depth: usize, zones: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if above.is_empty() { name } else { format!("{above}/{name}") };
-        // Zones begin with capitals; beside them lie tables and copies for other purposes.
-        if !path.starts_with(|c: char| c.is_ascii_uppercase()) || depth == ZONE_DEPTH {
-            continue;
-        }
-        if entry.path().is_dir() {
-            collect(&entry.path(), &path, depth + 1, zones);
-        } else {
-            zones.insert(path);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ const KEY_TYPES: &[&str] = &[
     "ssh-rsa",
 ];
 
+/// The shortest password that somebody may choose on a screen. It keeps nobody out who can try at leisure, and stops a slip of the hand.
+pub const SHORTEST_PASSWORD: usize = 8;
+
 /// Who may come in. One of the two has to be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

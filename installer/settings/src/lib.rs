@@ -18,7 +18,7 @@ mod pool;
 mod settings;
 mod storage;
 
-pub use access::{Access, BadKey, SshKey};
+pub use access::{Access, BadKey, SHORTEST_PASSWORD, SshKey};
 pub use check::{Problem, Problems};
 pub use document::{BadDocument, read};
 pub use fingerprint::{BadFingerprint, Fingerprint};

@@ -8,6 +8,7 @@ use xenolith_installer::{Event, Image, Plan};
 use xenolith_layout::Seed;
 use xenolith_machine::{Machine, judge};
 use xenolith_settings::Problem;
+use xenolith_terminal::Key;
 
 use crate::field::Field;
 use crate::form::Form;
@@ -17,29 +18,6 @@ use crate::records::{Records, Volume};
 
 /// The longest text that a field takes; an RSA key of 16384 bits fits.
 const LONGEST: usize = 4096;
-
-/// A key, as far as it means something here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// To the item above.
-    Up,
-    /// To the item below.
-    Down,
-    /// The choice before.
-    Left,
-    /// The choice after.
-    Right,
-    /// Choose, or go on.
-    Enter,
-    /// To the page before.
-    Back,
-    /// A character.
-    Char(char),
-    /// Take the last character away.
-    Erase,
-    /// Help.
-    Help,
-}
 
 /// A keyboard that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,15 +167,18 @@ impl App {
         let items = items(self);
         let focusable: Vec<&Item> = items.iter().filter(|item| item.takes_focus()).collect();
         let focused = focusable.get(self.focus).copied();
+        let last = focusable.len().saturating_sub(1);
         match key {
             Key::Help => self.help = true,
             Key::Up => self.focus = self.focus.saturating_sub(1),
-            Key::Down => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
+            Key::Down => self.focus = (self.focus + 1).min(last),
+            Key::PageUp | Key::Home => self.focus = 0,
+            Key::PageDown | Key::End => self.focus = last,
             Key::Back => return self.back(),
             Key::Left | Key::Right => match focused {
                 Some(Item::Choice { field, .. }) => return self.turn(*field, key == Key::Right),
                 Some(Item::Button(_)) if key == Key::Left => self.focus = self.focus.saturating_sub(1),
-                Some(Item::Button(_)) => self.focus = (self.focus + 1).min(focusable.len().saturating_sub(1)),
+                Some(Item::Button(_)) => self.focus = (self.focus + 1).min(last),
                 _ => {}
             },
             Key::Enter => match focused {
@@ -229,6 +210,8 @@ impl App {
                     text.pop();
                 }
             }
+            // Nothing changes here behind somebody's back.
+            Key::Refresh => {}
         }
         Effect::None
     }

@@ -10,12 +10,9 @@ use xenolith_installer::Product;
 use xenolith_layout::Bytes;
 use xenolith_machine::{Disk, Machine};
 use xenolith_settings::{
-    Access, Addressing, Bond, BondMode, Host, Implied, Network, Pool, Problem, Problems, StaticV4, StaticV6,
-    V4, V6, VERSION,
+    Access, Addressing, Bond, BondMode, Host, Implied, Network, Pool, Problem, Problems, SHORTEST_PASSWORD,
+    StaticV4, StaticV6, V4, V6, VERSION,
 };
-
-/// The shortest password that is taken. It keeps nobody out who can try at leisure, and stops a slip of the hand.
-const SHORTEST_PASSWORD: usize = 8;
 
 /// From here on a disk is more than a system needs, and what is left of it becomes storage unless somebody says otherwise.
 const ROOMY: Bytes = Bytes::gib(64);

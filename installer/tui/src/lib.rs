@@ -22,7 +22,7 @@ mod pool;
 mod progress;
 mod records;
 
-pub use app::{App, Effect, Key, Keyboard};
+pub use app::{App, Effect, Keyboard};
 pub use draw::draw;
 pub use form::Form;
 pub use page::Page;

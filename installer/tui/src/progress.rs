@@ -29,6 +29,8 @@ pub struct Progress {
     done: usize,
     /// When the present one began, and what of it is done out of how much.
     began: Duration,
+    /// What it will install is read, and no step has begun.
+    reading: bool,
     bytes: Option<(Bytes, Bytes)>,
     now: Duration,
     stand: Stand,
@@ -46,8 +48,15 @@ impl Progress {
     pub(crate) fn tell(&mut self, event: &Event, now: Duration) {
         self.now = now;
         match event {
+            Event::Reading { done, total } => {
+                if !self.reading {
+                    (self.reading, self.began) = (true, now);
+                    self.log(format!("{}  {total} of boot files: reading", seconds(now)));
+                }
+                self.bytes = Some((*done, *total));
+            }
             Event::Began { step } => {
-                (self.done, self.began, self.bytes) = (*step, now, None);
+                (self.done, self.began, self.bytes, self.reading) = (*step, now, None, false);
                 self.note(*step, "begun");
             }
             Event::Progress { done, total, .. } => self.bytes = Some((*done, *total)),
@@ -60,7 +69,7 @@ impl Progress {
                 self.log(format!("warning: {what}"));
             }
             Event::Skipped { step } => {
-                self.done = step + 1;
+                (self.done, self.reading) = (step + 1, false);
                 self.note(*step, "was done before");
             }
         }
@@ -86,7 +95,7 @@ impl Progress {
 
     fn note(&mut self, step: usize, what: &str) {
         let name = self.steps.get(step).cloned().unwrap_or_default();
-        self.log(format!("{:>5}.{} s  {name}: {what}", self.now.as_secs(), self.now.subsec_millis() / 100));
+        self.log(format!("{}  {name}: {what}", seconds(self.now)));
     }
 
     fn log(&mut self, line: String) {
@@ -98,6 +107,9 @@ impl Progress {
 
     pub(crate) fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = match &self.stand {
+            Stand::Runs if self.reading => {
+                vec!["Reading what will be installed. Nothing is written yet.".to_owned(), String::new()]
+            }
             Stand::Runs => Vec::new(),
             Stand::Done => {
                 let mut words = vec![
@@ -148,8 +160,8 @@ impl Progress {
         let mark = match (index.cmp(&self.done), &self.stand) {
             (std::cmp::Ordering::Less, _) | (_, Stand::Done) => "done",
             (std::cmp::Ordering::Equal, Stand::Failed(_)) => "FAIL",
-            (std::cmp::Ordering::Equal, Stand::Runs) => " >> ",
-            (std::cmp::Ordering::Greater, _) => "    ",
+            (std::cmp::Ordering::Equal, Stand::Runs) if !self.reading => " >> ",
+            _ => "    ",
         };
         format!("  {mark}  {name}")
     }
@@ -169,4 +181,8 @@ impl Progress {
         });
         Some(format!("        [{bar}] {share:>3} %{rest}"))
     }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:>5}.{} s", time.as_secs(), time.subsec_millis() / 100)
 }

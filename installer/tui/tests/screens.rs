@@ -12,7 +12,8 @@ use xenolith_installer::{Event, Image};
 use xenolith_layout::{Bytes, RootHash, Seed};
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_settings::{BondMode, SecretPlace};
-use xenolith_tui::{App, Effect, Key, Keyboard, Page, Volume, draw};
+use xenolith_terminal::Key;
+use xenolith_tui::{App, Effect, Keyboard, Page, Volume, draw};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 const KEY: &str =
@@ -128,8 +129,11 @@ fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
     let mut app = ready_to_install();
     app.begin();
     let seconds = Duration::from_secs;
-    app.tell(&Event::Began { step: 0 }, seconds(0));
-    app.tell(&Event::Done { step: 0 }, seconds(0));
+    app.tell(&Event::Reading { done: Bytes::ZERO, total: Bytes::mib(54) }, seconds(0));
+    app.tell(&Event::Reading { done: Bytes::mib(27), total: Bytes::mib(54) }, seconds(1));
+    snapshot("reading", &app);
+    app.tell(&Event::Began { step: 0 }, seconds(1));
+    app.tell(&Event::Done { step: 0 }, seconds(1));
     app.tell(&Event::Began { step: 1 }, seconds(1));
     app.tell(&Event::Done { step: 1 }, seconds(2));
     app.tell(&Event::Began { step: 2 }, seconds(2));

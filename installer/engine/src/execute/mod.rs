@@ -49,6 +49,13 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// Before the first step: what is kept in memory is read from the medium, and nothing is written yet.
+    Reading {
+        /// So many bytes are here.
+        done: Bytes,
+        /// Of so many.
+        total: Bytes,
+    },
     /// A step has begun.
     Began {
         /// Its number, from 0.
