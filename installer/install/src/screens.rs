@@ -190,7 +190,16 @@ impl Screens<'_> {
             let said = running.said.try_recv();
             match said {
                 Ok(Said::Event(event)) => self.app.tell(&event, running.began.elapsed()),
-                Ok(Said::Ended(Ok(()))) => self.app.done(),
+                Ok(Said::Ended(Ok(()))) => {
+                    let plan = self.confirmed.as_ref().map(|(_, plan, _)| plan);
+                    match plan.map(|plan| self.session.recovery_key(plan)).transpose() {
+                        Ok(key) => self.app.done(key.flatten()),
+                        // Without it nobody could open the state but the TPM.
+                        Err(error) => {
+                            self.app.failed(&format!("the recovery key cannot be shown: {error:#}"))
+                        }
+                    }
+                }
                 Ok(Said::Ended(Err(why))) => self.app.failed(&why),
                 Err(TryRecvError::Empty) => return heard,
                 Err(TryRecvError::Disconnected) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xenolith_answers::Answers;
 use xenolith_installer::{Event, Image, Plan};
-use xenolith_layout::Seed;
+use xenolith_layout::{Seed, seal::RecoveryKey};
 use xenolith_machine::{Machine, judge};
 use xenolith_settings::Problem;
 use xenolith_terminal::Key;
@@ -228,9 +228,9 @@ impl App {
         self.go(Page::Progress);
     }
 
-    /// It has ended.
-    pub fn done(&mut self) {
-        self.progress.done();
+    /// It has ended. The recovery key of an encrypted state is shown until the screens are left.
+    pub fn done(&mut self, recovery_key: Option<RecoveryKey>) {
+        self.progress.done(recovery_key);
         self.records.close();
         self.focus = 0;
     }

@@ -1,11 +1,11 @@
 //! The pages about disks: where the system goes, and where guests' disks do.
 
 use xenolith_answers::StorageKind;
-use xenolith_machine::{Disk, NO_DISKS, judge};
+use xenolith_machine::{Disk, NO_DISKS, Tpm, judge};
 
 use crate::app::App;
 use crate::field::Field;
-use crate::form::SETTINGS_WAYS;
+use crate::form::{ENCRYPTION_WAYS, SETTINGS_WAYS};
 use crate::page::Item;
 
 /// The disks that may be chosen, and the others with their reasons.
@@ -32,6 +32,10 @@ pub(crate) fn targets(app: &App) -> Vec<Item> {
     items.extend(not);
     if items.iter().filter(|item| item.takes_focus()).count() > 1 {
         items.push(Item::Words("Space marks a second disk, so that the two mirror each other.".to_owned()));
+    }
+    if machine.tpm == Tpm::V2 {
+        let value = ENCRYPTION_WAYS[app.form.encryption].1.to_owned();
+        items.push(Item::Choice { field: Field::Encryption, label: "What it knows", value });
     }
     if app.form.former().is_some() {
         let value = SETTINGS_WAYS[app.form.settings].to_owned();

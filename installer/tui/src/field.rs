@@ -2,11 +2,12 @@
 
 use xenolith_machine::Machine;
 
-use crate::form::{BOND_MODES, Form, POOL_WAYS, SETTINGS_WAYS, V4_WAYS, V6_WAYS};
+use crate::form::{BOND_MODES, ENCRYPTION_WAYS, Form, POOL_WAYS, SETTINGS_WAYS, V4_WAYS, V6_WAYS};
 
 /// Something that is filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
+    Encryption,
     StorageKind,
     Settings,
     Keyboard,
@@ -38,6 +39,7 @@ impl Field {
     /// The key of problems that are told below it.
     pub(crate) const fn at(self) -> &'static str {
         match self {
+            Self::Encryption => "target.encryption",
             Self::StorageKind => "storage",
             Self::Settings => "settings",
             Self::Keyboard => "host.keyboard",
@@ -87,6 +89,7 @@ impl Field {
             Self::PoolFingerprint => &mut form.pool_fingerprint,
             Self::RecordsUrl => &mut form.records_url,
             Self::Keyboard
+            | Self::Encryption
             | Self::StorageKind
             | Self::Settings
             | Self::Interface
@@ -110,6 +113,7 @@ impl Field {
                 let nics = machine.nics.len();
                 (&mut form.interface, nics + 1 + usize::from(nics > 1))
             }
+            Self::Encryption => (&mut form.encryption, ENCRYPTION_WAYS.len()),
             Self::BondMode => (&mut form.bond_mode, BOND_MODES.len()),
             Self::Pool => (&mut form.pool, POOL_WAYS.len()),
             Self::Settings => (&mut form.settings, SETTINGS_WAYS.len()),

@@ -30,8 +30,8 @@ pub struct Form {
     pub settings: usize,
     /// Disks that storage gets besides.
     pub storage_disks: Vec<usize>,
-    /// Whether the state is encrypted.
-    pub encryption: Encryption,
+    /// Whether the state is encrypted: one of [`ENCRYPTION_WAYS`].
+    pub encryption: usize,
     /// The console's keyboard; empty for the one that every host has.
     pub keyboard: String,
     /// The management interface: 0 for every one, else its place in the machine's list and one; behind all of them a bond.
@@ -86,6 +86,9 @@ pub struct Form {
 pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.
 pub const V6_WAYS: [&str; 4] = ["none", "from router advertisements", "from DHCP", "fixed"];
+/// Whether what the host knows is encrypted, where there is a TPM to keep the key.
+pub const ENCRYPTION_WAYS: [(Encryption, &str); 2] =
+    [(Encryption::None, "is not encrypted"), (Encryption::Tpm, "is encrypted; this machine's TPM opens it")];
 /// What becomes of the settings of a host that is there.
 pub const SETTINGS_WAYS: [&str; 2] = ["are kept", "are asked for anew"];
 /// Whether the host joins a pool.
@@ -107,6 +110,11 @@ impl Form {
     pub fn former(&self) -> Option<usize> {
         let [only] = self.disks.as_slice() else { return None };
         self.formers.contains(only).then_some(*only)
+    }
+
+    /// How the state is encrypted.
+    pub fn encryption(&self) -> Encryption {
+        ENCRYPTION_WAYS[self.encryption].0
     }
 
     /// Whether settings are kept and so not asked for.
@@ -166,7 +174,7 @@ impl Form {
         if self.keeps_settings() {
             return Answers {
                 version: VERSION,
-                target: Target { disks, erase: true, state: None, encryption: self.encryption },
+                target: Target { disks, erase: true, state: None, encryption: self.encryption() },
                 storage: Storage { kind, disks: storage_disks },
                 kept: Some(Keep::All(KeepAll::Keep)),
                 network: Network::default(),
@@ -180,7 +188,7 @@ impl Form {
             version: VERSION,
             kept: None,
             // Whoever confirms the summary has seen what is lost.
-            target: Target { disks, erase: true, state: None, encryption: self.encryption },
+            target: Target { disks, erase: true, state: None, encryption: self.encryption() },
             storage: Storage { kind, disks: storage_disks },
             network: Network {
                 interface: interface.map(|nic| nic.mac.clone()),

@@ -69,9 +69,9 @@ impl Page {
             }
             Self::Disk => {
                 "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
-                 adds a second one or takes it away. What a Xenolith on it was told (name, network, clock, keyboard, access) and is \
-                 known by can be kept. A disk that is not offered says why: it is in use, is the medium that this \
-                 installer runs from, is too small, can be taken out, or is reached over a network."
+                 adds a second one or takes it away. What a Xenolith on it was told and is known by can be kept. With a TPM 2.0, what \
+                 the host knows can be encrypted; guests' disks are not. A disk that is not offered says why: it is in use, is the \
+                 medium that this installer runs from, is too small, can be taken out, or is reached over a network."
             }
             Self::Storage => {
                 "Where the disks of virtual machines go. LVM: a volume for each of them, the fastest. ext4: a file for each, which \
@@ -123,7 +123,7 @@ impl Page {
     /// Keys of the problems that are told on it.
     pub(crate) fn owns(self, at: &str) -> bool {
         match self {
-            Self::Disk => at == "disk" || at == "settings",
+            Self::Disk => at == "disk" || at == "settings" || at == "target.encryption",
             Self::Storage => at == "storage",
             Self::Network => at.starts_with("network"),
             Self::Host => at.starts_with("host."),
@@ -310,6 +310,9 @@ fn summary(app: &App) -> Vec<Item> {
         .flat_map(|plan| plan.losses().lines().map(str::to_owned).collect::<Vec<_>>())
         .collect();
     words.push(String::new());
+    if let Some(seal) = app.plan.as_ref().and_then(xenolith_installer::Plan::seal) {
+        words.push(format!("State         {seal}"));
+    }
     words.push(format!("Storage       {}", disks::storage_in_words(app)));
     if let Some(lines) =
         form.former().filter(|_| form.keeps_settings()).and_then(|disk| app.formers.get(&disk))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xenolith_installer::Event;
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, seal::RecoveryKey};
 
 use crate::page::{Button, Item};
 
@@ -34,6 +34,8 @@ pub struct Progress {
     bytes: Option<(Bytes, Bytes)>,
     now: Duration,
     stand: Stand,
+    /// Of an encrypted state, when it is made.
+    recovery_key: Option<RecoveryKey>,
     warnings: Vec<String>,
     log: Vec<String>,
     shows_log: bool,
@@ -75,7 +77,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn done(&mut self) {
+    pub(crate) fn done(&mut self, recovery_key: Option<RecoveryKey>) {
+        self.recovery_key = recovery_key;
         self.stand = Stand::Done;
     }
 
@@ -117,6 +120,15 @@ impl Progress {
                     "Take the medium out, then restart.".to_owned(),
                 ];
                 words.extend(self.warnings.iter().map(|warning| format!("But: {warning}")));
+                if let Some(key) = &self.recovery_key {
+                    words.extend([
+                        String::new(),
+                        "What the host knows is encrypted. Should its TPM not open it, this recovery key does.".to_owned(),
+                        "Write it down now: it is shown this once and kept nowhere.".to_owned(),
+                        String::new(),
+                        key.reveal(),
+                    ]);
+                }
                 words.push(String::new());
                 words
             }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
-use xenolith_answers::Kept;
+use xenolith_answers::{Encryption, Kept};
 use xenolith_installer::{Event, Image};
-use xenolith_layout::{Bytes, RootHash, Seed};
+use xenolith_layout::{Bytes, RootHash, Seed, seal::RecoveryKey};
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_settings::{BondMode, SecretPlace};
 use xenolith_terminal::Key;
@@ -147,9 +147,38 @@ fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
     snapshot("failed", &app);
     assert_eq!(app.key(Key::Enter), Effect::Retry);
     app.begin();
-    app.done();
+    app.done(None);
     snapshot("done", &app);
     assert_eq!(app.key(Key::Enter), Effect::Restart);
+}
+
+#[test]
+fn where_there_is_a_tpm_the_state_can_be_encrypted_and_the_recovery_key_is_shown_at_the_end() {
+    assert!(!shown(&with_disk_page("one-disk"), (80, 24)).contains("What it knows"), "there is no TPM");
+    let mut app = with_disk_page("tpm");
+    press(&mut app, &[Key::End, Key::Up, Key::Up, Key::Right]);
+    snapshot("encrypted-disk", &app);
+    press(&mut app, &[Key::Down, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
+    type_text(&mut app, KEY);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    assert_eq!(app.answers().unwrap().target.encryption, Encryption::Tpm);
+    assert!(app.plan().unwrap().seal().is_some());
+    snapshot("encrypted-summary", &app);
+    app.begin();
+    app.done(Some(RecoveryKey::new([7; 32])));
+    snapshot("encrypted-done", &app);
+    press(&mut app, &[Key::Right, Key::Right]);
+    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
+    assert!(!app.log().iter().any(|line| line.contains("cicicici")), "no record holds the key");
+}
+
+/// On the page with the disks, of which there is one.
+fn with_disk_page(name: &str) -> App {
+    let mut app = app(name);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Disk);
+    app
 }
 
 #[test]
