@@ -127,6 +127,17 @@ impl Context {
         Ok(self.artefacts.get_or_init(|| Artefacts(paths)))
     }
 
+    /// Keeps a picture of what somebody sees, for the documentation and whoever wants to look.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn keep_picture(&self, picture: &Path, name: &str) -> anyhow::Result<()> {
+        let folder = self.root.join("target/ci-pictures");
+        fs::create_dir_all(&folder)?;
+        fs::copy(picture, folder.join(name))?;
+        Ok(())
+    }
+
     /// An empty folder for what a failed scenario leaves.
     ///
     /// # Errors

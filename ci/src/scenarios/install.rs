@@ -147,7 +147,8 @@ const STROKES: &[(&str, &str)] = &[
     ("\x1b[C", "[> Install <]"),
     ("\r", "Installation (9 of 9)"),
 ];
-const PASSWORD: &str = "correct horse";
+/// root's, as somebody types it.
+pub const PASSWORD: &str = "correct horse";
 
 /// Installs by the screens on the serial line, key by key, and logs in there on the installed host.
 pub fn screens(context: &Context) -> anyhow::Result<Count> {

@@ -13,6 +13,7 @@ mod secure_boot;
 mod state;
 mod storage;
 mod unattended;
+mod vga;
 
 use crate::{Check, Cost};
 
@@ -35,6 +36,11 @@ pub const CHECKS: &[Check] = &[
         install::screens,
     ),
     rare(
+        "install-vga",
+        "somebody installs with keyboard and screen, and uses the console of the installed host likewise",
+        vga::vga,
+    ),
+    rare(
         "mirror",
         "two disks mirror each other under Secure Boot, and the host starts with either of them",
         storage::mirror,
@@ -46,7 +52,7 @@ pub const CHECKS: &[Check] = &[
     ),
     rare(
         "reinstall",
-        "a second installation keeps the storage of the first, byte for byte",
+        "a second installation keeps the storage of the first, byte for byte, and what the host is known by",
         storage::reinstall,
     ),
     rare(

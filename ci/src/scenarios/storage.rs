@@ -149,7 +149,25 @@ const FILL: &str = "set -e; group=$(vgs --noheadings --options vg_name | tr -d '
 const SUM: &str = "set -e; group=$(vgs --noheadings --options vg_name | tr -d ' '); \
     lvchange --activate y $group/kept; sha256sum < /dev/$group/kept";
 
-/// Installs with storage, fills a volume, installs anew, and compares.
+/// Answers that keep all that the host on the disk was told, and its storage.
+const KEEP: &str = "cat > /run/answers.toml <<END
+version = 1
+settings = \"keep\"
+[target]
+disks = [{ path = \"vda\" }]
+erase = true
+[storage]
+kind = \"keep\"
+[network]
+[access]
+[finish]
+then = \"stay\"
+END";
+/// What a host is known by.
+const IDENTITY: &str = "hostname; cat /var/lib/xenolith/host-uuid /etc/ssh/ssh_host_ed25519_key.pub; \
+    sha256sum /etc/xenolith/tls/host.pem; cat /etc/ssh/authorized_keys.d/root";
+
+/// Installs with storage, fills a volume, installs anew with what is there kept, and compares.
 pub fn reinstall(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let disk = attached(&roomy_disk(folder.path(), "disk.img")?);
@@ -171,18 +189,20 @@ pub fn reinstall(context: &Context) -> anyhow::Result<Count> {
     let before = bench.run(|vm| {
         ready(vm)?;
         storage_is_there(vm)?;
-        vm.ssh_ok("echo old > /var/lib/mark")?;
-        let sum = vm.ssh_ok(FILL)?;
+        vm.ssh_ok("echo old > /var/lib/mark; hostnamectl hostname kept-host")?;
+        let known = (vm.ssh_ok(FILL)?, vm.ssh_ok(IDENTITY)?);
         power_off(vm)?;
-        Ok(sum)
+        Ok(known)
     })?;
     bench.machine().media = vec![iso, stick, disk.clone()];
     bench.run(|vm| {
         ready(vm)?;
-        write_answers(vm, &["vda"], "keep")?;
+        vm.ssh_ok(KEEP)?;
         let plan = vm.ssh_ok(&format!("xenolith-install --answers {ANSWERS} --dry-run"))?;
         println!("{}", plan.trim_end());
-        ensure!(plan.contains("vda8 stays as it is"), "the plan does not say what stays:\n{plan}");
+        for stays in ["vda8 stays as it is", "kept-host"] {
+            ensure!(plan.contains(stays), "the plan does not say what stays ({stays}):\n{plan}");
+        }
         install(vm)?;
         power_off(vm)
     })?;
@@ -191,8 +211,9 @@ pub fn reinstall(context: &Context) -> anyhow::Result<Count> {
         ready(vm)?;
         storage_is_there(vm)?;
         ensure!(vm.ssh("test -e /var/lib/mark")?.code == Some(1), "the state was not made anew");
-        let after = vm.ssh_ok(SUM)?;
-        ensure!(before == after, "the storage holds {after} instead of {before}");
+        let after = (vm.ssh_ok(SUM)?, vm.ssh_ok(IDENTITY)?);
+        ensure!(after.1.contains("kept-host"), "the host has another name:\n{}", after.1);
+        ensure!(before == after, "storage and identity are {after:?} instead of {before:?}");
         power_off(vm)
     })?;
     Ok(Count::ONE)
