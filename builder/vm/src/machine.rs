@@ -20,6 +20,8 @@ pub enum Medium {
     Cd(PathBuf),
     /// A USB stick, read-only.
     Usb(PathBuf),
+    /// A USB stick that can be written to.
+    Stick(PathBuf),
     /// A virtio disk. With `throw_away` nothing is written to the file.
     Disk {
         /// The raw image.
@@ -117,7 +119,9 @@ impl Machine {
                 Medium::Cd(path) | Medium::Usb(path) | Medium::Disk { path, throw_away: true } => {
                     sandbox.bind_ro(path, &inside)
                 }
-                Medium::Disk { path, throw_away: false } => sandbox.bind_rw(path, &inside),
+                Medium::Stick(path) | Medium::Disk { path, throw_away: false } => {
+                    sandbox.bind_rw(path, &inside)
+                }
             };
         }
         sandbox
@@ -199,6 +203,7 @@ fn medium_args(number: usize, medium: &Medium) -> Vec<String> {
     let (drive, device) = match medium {
         Medium::Cd(_) => ("media=cdrom,readonly=on", "scsi-cd,bus=scsi.0"),
         Medium::Usb(_) => ("readonly=on", "usb-storage,bus=usb.0,removable=on"),
+        Medium::Stick(_) => ("discard=unmap", "usb-storage,bus=usb.0,removable=on"),
         Medium::Disk { throw_away: true, .. } => ("snapshot=on,discard=unmap", "virtio-blk-pci"),
         Medium::Disk { throw_away: false, .. } => ("discard=unmap", "virtio-blk-pci"),
     };

@@ -95,6 +95,10 @@ pub fn installs(vm: &Vm) -> anyhow::Result<()> {
     let said = vm.ssh_ok("xenolith-install --answers /run/answers.toml --yes")?;
     println!("{}", said.trim_end());
     ensure!(said.contains("Xenolith is installed"), "it does not say that it is done:\n{said}");
+    // Whoever comes late hears the same.
+    let heard = vm.ssh_ok("xenolith-install --watch")?;
+    let steps = |text: &str| text.lines().filter(|line| line.starts_with('[')).count();
+    ensure!(heard.contains("Xenolith is installed") && steps(&heard) > 5, "a watcher hears only:\n{heard}");
     Ok(())
 }
 

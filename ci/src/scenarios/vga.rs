@@ -36,7 +36,7 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
     let mut bench = Bench::new(context, "install-vga", Medium::Cd(iso))?;
     let stick = folder.path().join("stick.img");
     esp::write(&stick, STICK_SIZE, STICK, 0x5354_4943, &[])?;
-    bench.machine().media.extend([target.clone(), Medium::Usb(stick)]);
+    bench.machine().media.extend([target.clone(), Medium::Stick(stick)]);
     let picture = |vm: &mut Vm, name: &str| context.keep_picture(&vm.screenshot()?, name);
     bench.run(|vm| {
         ready(vm)?;

@@ -102,7 +102,8 @@ impl Drop for Screen {
 pub fn shell(words: &str) -> io::Result<()> {
     println!("{words}");
     // A unit has none of these. No `login` in between: it hangs the terminal up for whoever has started it.
-    let mut shell = duct::cmd!(SHELL, "-l").dir("/root").unchecked();
+    // A shell whose errors do not go to a terminal takes itself for one that nobody uses, and shows no prompt.
+    let mut shell = duct::cmd!(SHELL, "-l").dir("/root").stderr_to_stdout().unchecked();
     for (name, value) in [("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", SHELL)] {
         shell = shell.env(name, value);
     }

@@ -11,10 +11,11 @@ mod screens;
 mod session;
 mod settings;
 mod source;
+mod watch;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -28,6 +29,7 @@ use medium::BootFacts;
 use report::Course;
 use session::{Coded as _, Failed, Secrets, Session};
 use source::{Believed, Given};
+use watch::{Said, Watch};
 
 /// Install the running medium on a disk
 ///
@@ -42,7 +44,7 @@ use source::{Believed, Given};
 struct Args {
     /// The answers: a file (TOML, JSON or XCP-ng's XML), the URL of a server, `medium` for the medium's own, or `auto` for whatever this
     /// machine was given. Left out: they are asked for
-    #[arg(long, value_name = "FILE|URL|medium|auto")]
+    #[arg(long, value_name = "FILE|URL|medium|auto", group = "lines")]
     answers: Option<Asked>,
     /// The SHA-256 of the server's certificate: exactly that one is trusted
     #[arg(long, value_name = "SHA256", requires = "answers", conflicts_with_all = ["ca", "insecure"])]
@@ -66,8 +68,11 @@ struct Args {
     /// and a disk that was installed from these answers before is left alone
     #[arg(long, requires = "answers", conflicts_with = "dry_run")]
     unattended: bool,
+    /// Tell of the installation that is under way on this machine, whoever has started it, or of the last one
+    #[arg(long, group = "lines")]
+    watch: bool,
     /// Print the plan and what happens as JSON, one object a line
-    #[arg(long, requires = "answers")]
+    #[arg(long, requires = "lines")]
     json: bool,
 }
 
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let ended = match &args.answers {
         Some(answers) => by_answers(&args, answers),
+        None if args.watch => watch(args.json),
         None => by_screens(),
     };
     ended.unwrap_or_else(|Failed(code, error)| {
@@ -97,7 +103,36 @@ fn by_screens() -> Result<ExitCode, Failed> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Failed(2, anyhow::anyhow!("there is no terminal for the screens; give --answers FILE")));
     }
-    screens::show(&Session::look(None)?).code(7)
+    let session = Session::look(None)?;
+    let watch = Watch::of(Path::new(Session::RUN)).code(7)?;
+    match watch {
+        Some(watch) if watch.is_under_way().code(7)? => screens::watch(&session, watch).code(7),
+        _ => screens::show(&session).code(7),
+    }
+}
+
+fn watch(json: bool) -> Result<ExitCode, Failed> {
+    let none = || anyhow::anyhow!("nothing was installed since this machine was started");
+    let mut watch = Watch::of(Path::new(Session::RUN)).code(7)?.ok_or_else(|| Failed(4, none()))?;
+    let mut log = LogTail::default();
+    let mut shown = Shown { json, steps: Vec::new(), tenth: 0, log: &mut log };
+    while let Some(said) = watch.next().code(7)? {
+        if json && !matches!(said, Said::Event(_)) {
+            say(&serde_json::to_string(&said).expect("what is said is made of what JSON can hold"));
+        }
+        match said {
+            Said::Steps { steps } => shown.steps = steps,
+            Said::Event(event) => shown.event(&event),
+            Said::Ended { error: None } => {
+                if !json {
+                    say("Xenolith is installed.");
+                }
+                return Ok(ExitCode::SUCCESS);
+            }
+            Said::Ended { error: Some(why) } => return Err(Failed(7, anyhow::anyhow!(why))),
+        }
+    }
+    Err(Failed(7, anyhow::anyhow!("{}", watch::NO_WORD)))
 }
 
 fn by_answers(args: &Args, asked: &Asked) -> Result<ExitCode, Failed> {
@@ -199,7 +234,8 @@ fn carry_out(
     if !args.yes && !args.unattended && !confirmed(&plan).code(7)? {
         return Ok(End::NotConfirmed);
     }
-    let mut shown = Shown { json: args.json, plan: &plan, tenth: 0, log: &mut course.log };
+    let steps = plan.steps.iter().map(ToString::to_string).collect();
+    let mut shown = Shown { json: args.json, steps, tenth: 0, log: &mut course.log };
     // Nobody is asked for a secret here, and answers hold none.
     let secrets = Secrets::of(answers, former.as_ref(), None);
     session.install(answers, &plan, &secrets, &mut |event| shown.event(&event))?;
@@ -233,7 +269,8 @@ fn confirmed(plan: &Plan) -> anyhow::Result<bool> {
 /// What happens, as it is shown.
 struct Shown<'a> {
     json: bool,
-    plan: &'a Plan,
+    /// What will be done, in words.
+    steps: Vec<String>,
     /// Tenths of a step that were shown.
     tenth: u64,
     /// What a report will tell.
@@ -256,8 +293,9 @@ impl Shown<'_> {
     }
 
     fn text(&mut self, event: &Event) -> Option<String> {
-        let steps = self.plan.steps.len();
-        let what = |step: &usize| format!("[{}/{steps}] {}", step + 1, self.plan.steps[*step]);
+        let number = self.steps.len();
+        let name = |step: &usize| self.steps.get(*step).map_or("", String::as_str);
+        let what = |step: &usize| format!("[{}/{number}] {}", step + 1, name(step));
         match event {
             Event::Reading { done, total } => {
                 (done.get() == 0).then(|| format!("reading {total} of boot files; nothing is written yet"))

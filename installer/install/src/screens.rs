@@ -1,6 +1,7 @@
 //! The screens on a terminal: keys in, pictures out, the installation on a thread of its own.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::Path,
     process::ExitCode,
@@ -12,7 +13,7 @@ use anyhow::Context as _;
 use ratatui::crossterm::event;
 use xenolith_answers::Answers;
 use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard, time_zones};
-use xenolith_installer::{Event, Plan};
+use xenolith_installer::Plan;
 use xenolith_machine::PluggedIn;
 use xenolith_terminal::{Screen, meaning, shell};
 use xenolith_tui::{App, Effect, Keyboard, Volume, draw};
@@ -20,18 +21,13 @@ use xenolith_tui::{App, Effect, Keyboard, Volume, draw};
 use crate::{
     former, records,
     session::{Failed, Secrets, Session},
+    watch::{NO_WORD, Said, Watch},
 };
 
 /// How long nothing may happen before the screen is looked at again: an installation tells of itself in between.
 const BEAT: Duration = Duration::from_millis(100);
 /// How often the whole screen is sent anew: two kilobytes, a fifth of a second of a serial line.
 const REPAINT: Duration = Duration::from_secs(15);
-
-/// What the thread of the installation says.
-enum Said {
-    Event(Event),
-    Ended(Result<(), String>),
-}
 
 /// What the thread that saves records says.
 enum Recorded {
@@ -53,8 +49,38 @@ pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
     let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, zones)
         .with_keyboards(keyboards.collect())
         .with_formers(formers);
+    run(Screens { session, app, running: None, recorded: None, confirmed: None })
+}
+
+/// Shows the installation that somebody else carries out on this machine, and how it ends.
+///
+/// # Errors
+/// When there is no terminal to show it on.
+pub fn watch(session: &Session, mut watch: Watch) -> anyhow::Result<ExitCode> {
+    let mut app =
+        App::new(session.machine.clone(), session.medium.image.clone(), session.seed, BTreeSet::new());
+    app.watch(Vec::new());
+    let (sender, said) = channel();
+    std::thread::spawn(move || {
+        loop {
+            let next = watch.next();
+            let last = !matches!(next, Ok(Some(Said::Steps { .. } | Said::Event(_))));
+            let failed = |error| Said::Ended { error: Some(error) };
+            let said = next
+                .map(|said| said.unwrap_or_else(|| failed(NO_WORD.to_owned())))
+                .unwrap_or_else(|error| failed(format!("it cannot be watched: {error:#}")));
+            if sender.send(said).is_err() || last {
+                return;
+            }
+        }
+    });
+    let running = Some(Running { said, began: Instant::now() });
+    run(Screens { session, app, running, recorded: None, confirmed: None })
+}
+
+fn run(screens: Screens<'_>) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::open(None).context("the screens need a terminal")?;
-    let ending = Screens { session, app, running: None, recorded: None, confirmed: None }.run(&mut screen);
+    let ending = screens.run(&mut screen);
     drop(screen);
     match ending? {
         Effect::Restart => crate::finish("reboot"),
@@ -146,10 +172,7 @@ impl Screens<'_> {
             // Nobody listens any more when the screens have gone, which they do not before the end.
             let mut tell = |event| drop(sender.send(Said::Event(event)));
             let ended = session.install(&answers, &plan, &secrets, &mut tell);
-            let words = |Failed(_, error): Failed| {
-                error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-            };
-            drop(sender.send(Said::Ended(ended.map_err(words))));
+            drop(sender.send(Said::Ended { error: ended.err().as_ref().map(Failed::in_words) }));
         });
     }
 
@@ -190,7 +213,8 @@ impl Screens<'_> {
             let said = running.said.try_recv();
             match said {
                 Ok(Said::Event(event)) => self.app.tell(&event, running.began.elapsed()),
-                Ok(Said::Ended(Ok(()))) => {
+                Ok(Said::Steps { steps }) => self.app.watch(steps),
+                Ok(Said::Ended { error: None }) => {
                     let plan = self.confirmed.as_ref().map(|(_, plan, _)| plan);
                     match plan.map(|plan| self.session.recovery_key(plan)).transpose() {
                         Ok(key) => self.app.done(key.flatten()),
@@ -200,7 +224,7 @@ impl Screens<'_> {
                         }
                     }
                 }
-                Ok(Said::Ended(Err(why))) => self.app.failed(&why),
+                Ok(Said::Ended { error: Some(why) }) => self.app.failed(&why),
                 Err(TryRecvError::Empty) => return heard,
                 Err(TryRecvError::Disconnected) => {
                     self.running = None;

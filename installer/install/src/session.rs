@@ -24,16 +24,26 @@ use xenolith_machine::{Capture, Machine};
 use xenolith_probe::{Installed, capture};
 use xenolith_settings::SecretPlace;
 
-use crate::{former, medium::Medium, settings};
+use crate::{
+    former,
+    medium::Medium,
+    settings,
+    watch::{Record, Said},
+};
 
-/// Where what was done is written down, and what is put together before it is written to a disk.
-const RUN: &str = "/run/xenolith/install";
 /// There, the recovery key of an encrypted state: kept until the machine is started anew, so that an installation that goes on where it
 /// was, and whoever has missed it, finds the one that the state has.
 const RECOVERY_KEY: &str = "recovery-key";
 
 /// An error with the exit code that goes with it.
 pub struct Failed(pub u8, pub anyhow::Error);
+
+impl Failed {
+    /// What has failed and why, a cause a line.
+    pub fn in_words(&self) -> String {
+        self.1.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
 
 /// Gives errors their exit codes.
 pub trait Coded<T> {
@@ -104,6 +114,9 @@ pub struct Session {
 }
 
 impl Session {
+    /// Where what was done is written down, and what is put together before it is written to a disk.
+    pub const RUN: &str = "/run/xenolith/install";
+
     /// This machine, or the one that was captured in a file.
     ///
     /// # Errors
@@ -129,7 +142,7 @@ impl Session {
     /// # Errors
     /// Code 4 when this host cannot be installed from.
     pub fn with(machine: Machine) -> Result<Self, Failed> {
-        fs::create_dir_all(RUN).code(7)?;
+        fs::create_dir_all(Self::RUN).code(7)?;
         let facts = Facts::on(machine.clone(), Path::new("/"));
         Ok(Self { machine, medium: Medium::running().code(4)?, seed: seed().code(7)?, facts })
     }
@@ -191,7 +204,7 @@ impl Session {
         secrets: &Secrets,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(), Failed> {
-        let run = Path::new(RUN);
+        let run = Path::new(Self::RUN);
         let lock =
             fs::OpenOptions::new().write(true).create(true).truncate(false).open(run.join("lock")).code(7)?;
         let _only_one =
@@ -202,6 +215,25 @@ impl Session {
                 let error = if errno == Errno::EWOULDBLOCK { busy } else { errno.into() };
                 Failed(4, error)
             })?;
+        let mut record = Record::begin(run, plan).code(7)?;
+        let mut tell = |event: Event| {
+            record.say(&Said::Event(event.clone()));
+            tell(event);
+        };
+        let ended = self.carry_out(answers, plan, secrets, &mut tell);
+        record.say(&Said::Ended { error: ended.as_ref().err().map(Failed::in_words) });
+        ended
+    }
+
+    /// As [`Session::install`], by the one process that installs.
+    fn carry_out(
+        &self,
+        answers: &Answers,
+        plan: &Plan,
+        secrets: &Secrets,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), Failed> {
+        let run = Path::new(Self::RUN);
         // Whatever an earlier attempt has failed with is not how it stands any more.
         let _ = fs::remove_file(INSTALL_FAILED);
         let state = run.join("state");
@@ -231,7 +263,7 @@ impl Session {
 
     /// Where [`Session::keep`] keeps answers.
     pub fn kept() -> PathBuf {
-        Path::new(RUN).join("answers.toml")
+        Path::new(Self::RUN).join("answers.toml")
     }
 
     /// The recovery key of the state that this plan makes, once it was carried out. Shown, and never written to a log.
@@ -242,7 +274,7 @@ impl Session {
         if plan.seal().is_none() {
             return Ok(None);
         }
-        let text = fs::read_to_string(Path::new(RUN).join(RECOVERY_KEY))?;
+        let text = fs::read_to_string(Path::new(Self::RUN).join(RECOVERY_KEY))?;
         Ok(Some(text.parse().context("the recovery key was not kept")?))
     }
 
@@ -272,7 +304,7 @@ fn make_recovery_key(run: &Path) -> io::Result<PathBuf> {
 
 /// Where the GUIDs of the new partitions come from: drawn once for a boot, so that a second run has the same plan.
 fn seed() -> io::Result<Seed> {
-    let path = Path::new(RUN).join("guid-seed");
+    let path = Path::new(Session::RUN).join("guid-seed");
     let mut bytes = [0; 32];
     if path.exists() {
         fs::File::open(&path)?.read_exact(&mut bytes)?;

@@ -228,6 +228,12 @@ impl App {
         self.go(Page::Progress);
     }
 
+    /// Somebody else installs this machine, in these steps: they are shown as they are done, and nothing is asked.
+    pub fn watch(&mut self, steps: Vec<String>) {
+        self.progress.watch(steps);
+        self.go(Page::Progress);
+    }
+
     /// It has ended. The recovery key of an encrypted state is shown until the screens are left.
     pub fn done(&mut self, recovery_key: Option<RecoveryKey>) {
         self.progress.done(recovery_key);

@@ -39,12 +39,19 @@ pub struct Progress {
     warnings: Vec<String>,
     log: Vec<String>,
     shows_log: bool,
+    /// Somebody else installs.
+    watches: bool,
 }
 
 impl Progress {
     pub(crate) fn begin(&mut self, steps: Vec<String>) {
         let (log, shows_log) = (std::mem::take(&mut self.log), self.shows_log);
         *self = Self { steps, log, shows_log, ..Self::default() };
+    }
+
+    pub(crate) fn watch(&mut self, steps: Vec<String>) {
+        self.begin(steps);
+        self.watches = true;
     }
 
     pub(crate) fn tell(&mut self, event: &Event, now: Duration) {
@@ -113,6 +120,9 @@ impl Progress {
             Stand::Runs if self.reading => {
                 vec!["Reading what will be installed. Nothing is written yet.".to_owned(), String::new()]
             }
+            Stand::Runs if self.watches => {
+                vec!["Somebody else installs this machine, on another terminal or unattended.".to_owned(), String::new()]
+            }
             Stand::Runs => Vec::new(),
             Stand::Done => {
                 let mut words = vec![
@@ -135,10 +145,13 @@ impl Progress {
             Stand::Failed(why) => {
                 let mut words = vec!["It did not work:".to_owned()];
                 words.extend(why.lines().map(|line| format!("  {line}")));
+                let again = match self.watches {
+                    true => "It can be tried again where it was started.",
+                    false => "Trying again goes on with the step that failed.",
+                };
                 words.extend([
                     String::new(),
-                    "A disk that was cleared does not boot. Trying again goes on with the step that failed."
-                        .to_owned(),
+                    format!("A disk that was cleared does not boot. {again}"),
                     String::new(),
                 ]);
                 words
@@ -158,6 +171,10 @@ impl Progress {
         items.push(Item::Words(String::new()));
         items.extend(match &self.stand {
             Stand::Runs => Vec::new(),
+            Stand::Done if self.watches => [Button::Restart, Button::PowerOff].map(Item::Button).to_vec(),
+            Stand::Failed(_) if self.watches => {
+                [Button::Shell, Button::SaveLogs, Button::PowerOff].map(Item::Button).to_vec()
+            }
             Stand::Done => {
                 [Button::Restart, Button::PowerOff, Button::SaveAnswers].map(Item::Button).to_vec()
             }

@@ -173,6 +173,21 @@ fn where_there_is_a_tpm_the_state_can_be_encrypted_and_the_recovery_key_is_shown
     assert!(!app.log().iter().any(|line| line.contains("cicicici")), "no record holds the key");
 }
 
+#[test]
+fn an_installation_of_somebody_else_is_shown_and_cannot_be_tried_again_here() {
+    let mut app = app("one-disk");
+    app.watch(["clear /dev/sda", "write the system to /dev/sda"].map(str::to_owned).into());
+    app.tell(&Event::Began { step: 0 }, Duration::from_secs(1));
+    app.tell(&Event::Done { step: 0 }, Duration::from_secs(2));
+    app.tell(&Event::Began { step: 1 }, Duration::from_secs(2));
+    snapshot("watching", &app);
+    press(&mut app, &[Key::Enter, Key::Back]);
+    assert_eq!(app.page(), Page::Progress);
+    app.failed("step 2 of 2 failed");
+    snapshot("watched-failed", &app);
+    assert_eq!(app.key(Key::Enter), Effect::Shell);
+}
+
 /// On the page with the disks, of which there is one.
 fn with_disk_page(name: &str) -> App {
     let mut app = app(name);

@@ -19,7 +19,7 @@ mod steps;
 
 use std::{io, path::PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xenolith_disk::{disk::DiskError, esp::EspFile};
 use xenolith_layout::Bytes;
 use xenolith_verity::VerityError;
@@ -46,7 +46,7 @@ pub struct Source {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Before the first step: what is kept in memory is read from the medium, and nothing is written yet.
