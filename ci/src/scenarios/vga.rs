@@ -14,8 +14,6 @@ use crate::{
     host::{ACTION, Bench, power_off, ready, status},
 };
 
-/// What the first console shows (`vcs(4)`), a space for everything that is no letter.
-const LOOK: &str = "tr -c '[:print:]' ' ' < /dev/vcs1";
 /// Milliseconds that a key is down. Anything longer than a poll of QEMU's keyboard is felt.
 const HOLD: u32 = 40;
 /// The label of a stick that records are saved on, and how many bytes it has.
@@ -44,10 +42,11 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         let key = vm.ssh_ok("cut -d ' ' -f 1,2 /etc/ssh/authorized_keys.d/root")?;
         until(vm, "Press Enter to install")?;
         picture(vm, "medium-console.png")?;
-        for page in ["Welcome (1 of 9)", "Disk (2 of 9)"] {
-            press(vm, ENTER)?;
-            until(vm, page)?;
-        }
+        press(vm, ENTER)?;
+        until(vm, "Welcome (1 of 9)")?;
+        shell(vm)?;
+        press(vm, ENTER)?;
+        until(vm, "Disk (2 of 9)")?;
         picture(vm, "installer-disk.png")?;
         for page in [
             "Storage for guests (3 of 9)",
@@ -73,6 +72,7 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         press(vm, RIGHT)?;
         until(vm, "[> Install <]")?;
         press(vm, ENTER)?;
+        watches(vm)?;
         until(vm, ">>   read the system back")?;
         picture(vm, "installer-progress.png")?;
         until(vm, "Xenolith is installed.")?;
@@ -105,6 +105,24 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
     })
 }
 
+/// A shell, and back to the screens.
+fn shell(vm: &mut Vm) -> anyhow::Result<()> {
+    press(vm, "f2")?;
+    until(vm, "root@xenolith:~#")?;
+    type_keys(vm, "exit")?;
+    press(vm, ENTER)?;
+    until(vm, "Welcome (1 of 9)")
+}
+
+/// The second console watches what the first one does.
+fn watches(vm: &mut Vm) -> anyhow::Result<()> {
+    send(vm, &["alt", "f2"])?;
+    until_on(vm, 2, "Press Enter to install")?;
+    press(vm, ENTER)?;
+    until_on(vm, 2, "Somebody else installs")?;
+    send(vm, &["alt", "f1"])
+}
+
 /// Saves answers and logs on the stick, by the buttons of the last page.
 fn saves(vm: &mut Vm) -> anyhow::Result<()> {
     press(vm, LAST)?;
@@ -127,13 +145,20 @@ fn saves(vm: &mut Vm) -> anyhow::Result<()> {
 
 /// Waits until the first console shows this.
 fn until(vm: &Vm, text: &str) -> anyhow::Result<()> {
+    until_on(vm, 1, text)
+}
+
+/// Waits until this console shows it.
+fn until_on(vm: &Vm, console: u32, text: &str) -> anyhow::Result<()> {
+    // vcs(4), with a space for everything that is no letter.
+    let look = format!("tr -c '[:print:]' ' ' < /dev/vcs{console}");
     let began = Instant::now();
     loop {
-        let shown = vm.ssh_ok(LOOK)?;
+        let shown = vm.ssh_ok(&look)?;
         if shown.contains(text) {
             return Ok(());
         }
-        ensure!(began.elapsed() < ACTION, "the first console does not show {text:?}, but:\n{shown}");
+        ensure!(began.elapsed() < ACTION, "console {console} does not show {text:?}, but:\n{shown}");
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Key {
     Erase,
     /// Help.
     Help,
+    /// A shell, and back.
+    Shell,
     /// Look again.
     Refresh,
     /// A screenful up.
@@ -54,6 +56,7 @@ pub fn meaning(key: KeyEvent) -> Option<Key> {
         KeyCode::Char(character) if !control => Key::Char(character),
         KeyCode::Backspace => Key::Erase,
         KeyCode::F(1) => Key::Help,
+        KeyCode::F(2) => Key::Shell,
         KeyCode::F(5) => Key::Refresh,
         KeyCode::PageUp => Key::PageUp,
         KeyCode::PageDown => Key::PageDown,

@@ -170,6 +170,7 @@ impl App {
         let last = focusable.len().saturating_sub(1);
         match key {
             Key::Help => self.help = true,
+            Key::Shell => return Effect::Shell,
             Key::Up => self.focus = self.focus.saturating_sub(1),
             Key::Down => self.focus = (self.focus + 1).min(last),
             Key::PageUp | Key::Home => self.focus = 0,

@@ -41,10 +41,12 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
 
 fn footer(app: &App, more: usize) -> String {
     let keys = match app.page {
-        Page::Progress if app.records.is_open() => " Arrows move   Enter choose   Esc back   F1 help",
-        Page::Progress => " Enter choose   L log   ? help",
-        Page::Welcome => " Enter go on   Esc leave   ? help",
-        _ => " Arrows move and change   Enter choose   Esc back   F1 help",
+        Page::Progress if app.records.is_open() => {
+            " Arrows move   Enter choose   Esc back   F1 help   F2 shell"
+        }
+        Page::Progress => " Enter choose   L log   ? help   F2 shell",
+        Page::Welcome => " Enter go on   Esc leave   ? help   F2 shell",
+        _ => " Arrows move and change   Enter choose   Esc back   F1 help   F2 shell",
     };
     if more == 0 { keys.to_owned() } else { format!("{keys}   v {more} more lines") }
 }
