@@ -139,14 +139,11 @@ fn opens(device: &Path, key: &Path) -> anyhow::Result<()> {
 fn bind(device: &Path, key: &Path) -> anyhow::Result<()> {
     let unlock = format!("--unlock-key-file={}", key.display());
     let pcrs = format!("--tpm2-pcrs={SEALED_TO}");
-    let args = vec![
-        unlock.into(),
-        "--wipe-slot=tpm2".into(),
-        "--tpm2-device=auto".into(),
-        pcrs.into(),
-        device.into(),
-    ];
-    program(CRYPTENROLL, args)
+    let seal = vec![unlock.into(), "--tpm2-device=auto".into(), pcrs.into(), device.into()];
+    // In two runs: what another TPM has sealed to the same registers is the same to systemd-cryptenroll, which then does nothing
+    // (systemd 257, cryptenroll-tpm2.c, "This PCR set is already enrolled").
+    program(CRYPTENROLL, vec!["--wipe-slot=tpm2".into(), device.into()])
+        .and_then(|()| program(CRYPTENROLL, seal))
         .context("the key was not sealed to the TPM; the recovery key goes on to open the state")
 }
 
