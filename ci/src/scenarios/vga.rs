@@ -150,8 +150,8 @@ fn until(vm: &Vm, text: &str) -> anyhow::Result<()> {
 
 /// Waits until this console shows it.
 fn until_on(vm: &Vm, console: u32, text: &str) -> anyhow::Result<()> {
-    // vcs(4), with a space for everything that is no letter.
-    let look = format!("tr -c '[:print:]' ' ' < /dev/vcs{console}");
+    // vcs(4), with a space for everything that is no letter. A console that nobody has been to is not there.
+    let look = format!("test ! -e /dev/vcs{console} || tr -c '[:print:]' ' ' < /dev/vcs{console}");
     let began = Instant::now();
     loop {
         let shown = vm.ssh_ok(&look)?;
