@@ -150,8 +150,7 @@ const SUM: &str = "set -e; group=$(vgs --noheadings --options vg_name | tr -d ' 
     lvchange --activate y $group/kept; sha256sum < /dev/$group/kept";
 
 /// Answers that keep all that the host on the disk was told, and its storage.
-const KEEP: &str = "cat > /run/answers.toml <<END
-version = 1
+const KEEP: &str = "version = 1
 settings = \"keep\"
 [target]
 disks = [{ path = \"vda\" }]
@@ -162,7 +161,7 @@ kind = \"keep\"
 [access]
 [finish]
 then = \"stay\"
-END";
+";
 /// What a host is known by.
 const IDENTITY: &str = "hostname; cat /var/lib/xenolith/host-uuid /etc/ssh/ssh_host_ed25519_key.pub; \
     sha256sum /etc/xenolith/tls/host.pem; cat /etc/ssh/authorized_keys.d/root";
@@ -197,7 +196,7 @@ pub fn reinstall(context: &Context) -> anyhow::Result<Count> {
     bench.machine().media = vec![iso, stick, disk.clone()];
     bench.run(|vm| {
         ready(vm)?;
-        vm.ssh_ok(KEEP)?;
+        vm.ssh_ok(&format!("cat > {ANSWERS} <<END\n{KEEP}END"))?;
         let plan = vm.ssh_ok(&format!("xenolith-install --answers {ANSWERS} --dry-run"))?;
         println!("{}", plan.trim_end());
         for stays in ["vda8 stays as it is", "kept-host"] {

@@ -42,11 +42,9 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         let key = vm.ssh_ok("cut -d ' ' -f 1,2 /etc/ssh/authorized_keys.d/root")?;
         until(vm, "Press Enter to install")?;
         picture(vm, "medium-console.png")?;
-        press(vm, ENTER)?;
-        until(vm, "Welcome (1 of 9)")?;
+        leads_to(vm, ENTER, "Welcome (1 of 9)")?;
         shell(vm)?;
-        press(vm, ENTER)?;
-        until(vm, "Disk (2 of 9)")?;
+        leads_to(vm, ENTER, "Disk (2 of 9)")?;
         picture(vm, "installer-disk.png")?;
         for page in [
             "Storage for guests (3 of 9)",
@@ -54,23 +52,18 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
             "Name and clock (5 of 9)",
             "Access (6 of 9)",
         ] {
-            press(vm, ENTER)?;
-            until(vm, page)?;
+            leads_to(vm, ENTER, page)?;
         }
         for (text, then) in
             [(PASSWORD, "> The same again"), (PASSWORD, "> SSH key"), (key.trim(), "[> Next <]")]
         {
             type_keys(vm, text)?;
-            press(vm, ENTER)?;
-            until(vm, then)?;
+            leads_to(vm, ENTER, then)?;
         }
-        press(vm, ENTER)?;
-        until(vm, "Pool (7 of 9)")?;
-        press(vm, ENTER)?;
-        until(vm, "[> Back <]")?;
+        leads_to(vm, ENTER, "Pool (7 of 9)")?;
+        leads_to(vm, ENTER, "[> Back <]")?;
         picture(vm, "installer-summary.png")?;
-        press(vm, RIGHT)?;
-        until(vm, "[> Install <]")?;
+        leads_to(vm, RIGHT, "[> Install <]")?;
         press(vm, ENTER)?;
         watches(vm)?;
         until(vm, ">>   read the system back")?;
@@ -79,11 +72,9 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         picture(vm, "installer-done.png")?;
         saves(vm)?;
         picture(vm, "installer-saved.png")?;
-        press(vm, BACK)?;
-        until(vm, "Xenolith is installed.")?;
+        leads_to(vm, BACK, "Xenolith is installed.")?;
         press(vm, FIRST)?;
-        press(vm, RIGHT)?;
-        until(vm, "[> Power off <]")?;
+        leads_to(vm, RIGHT, "[> Power off <]")?;
         press(vm, ENTER)?;
         Ok(vm.ended(ACTION)?)
     })?;
@@ -94,11 +85,9 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         ensure!(status(vm)?["boot"]["medium"] == "disk", "it started from elsewhere");
         until(vm, "Press Enter to log in as root.")?;
         picture(vm, "host-console.png")?;
-        press(vm, ENTER)?;
-        until(vm, "Password")?;
+        leads_to(vm, ENTER, "Password")?;
         type_keys(vm, PASSWORD)?;
-        press(vm, ENTER)?;
-        until(vm, "Log out")?;
+        leads_to(vm, ENTER, "Log out")?;
         picture(vm, "host-menu.png")?;
         power_off(vm)?;
         Ok(Count::ONE)
@@ -107,11 +96,9 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
 
 /// A shell, and back to the screens.
 fn shell(vm: &mut Vm) -> anyhow::Result<()> {
-    press(vm, "f2")?;
-    until(vm, "root@xenolith:~#")?;
+    leads_to(vm, "f2", "root@xenolith:~#")?;
     type_keys(vm, "exit")?;
-    press(vm, ENTER)?;
-    until(vm, "Welcome (1 of 9)")
+    leads_to(vm, ENTER, "Welcome (1 of 9)")
 }
 
 /// The second console watches what the first one does.
@@ -125,13 +112,10 @@ fn watches(vm: &mut Vm) -> anyhow::Result<()> {
 
 /// Saves answers and logs on the stick, by the buttons of the last page.
 fn saves(vm: &mut Vm) -> anyhow::Result<()> {
-    press(vm, LAST)?;
-    until(vm, "[> Save answers <]")?;
-    press(vm, ENTER)?;
-    until(vm, STICK)?;
+    leads_to(vm, LAST, "[> Save answers <]")?;
+    leads_to(vm, ENTER, STICK)?;
     press(vm, FIRST)?;
-    press(vm, ENTER)?;
-    until(vm, "It can be pulled out.")?;
+    leads_to(vm, ENTER, "It can be pulled out.")?;
     let read = format!(
         "mount -r $(blkid -L {STICK}) /mnt && cat /mnt/xenolith-*-1/answers.toml && ls /mnt/xenolith-*-1 && umount /mnt"
     );
@@ -160,6 +144,12 @@ fn until_on(vm: &Vm, console: u32, text: &str) -> anyhow::Result<()> {
         }
         ensure!(began.elapsed() < ACTION, "console {console} does not show {text:?}, but:\n{shown}");
     }
+}
+
+/// Presses a key, and waits until the first console shows what it leads to.
+fn leads_to(vm: &mut Vm, key: &str, shown: &str) -> anyhow::Result<()> {
+    press(vm, key)?;
+    until(vm, shown)
 }
 
 fn press(vm: &mut Vm, key: &str) -> anyhow::Result<()> {

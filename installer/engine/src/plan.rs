@@ -202,6 +202,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// What will be done, a step each, in words for people.
+    pub fn steps_in_words(&self) -> Vec<String> {
+        self.steps.iter().map(ToString::to_string).collect()
+    }
+
     /// What the key of the state is sealed to, if it is encrypted.
     pub fn seal(&self) -> Option<Seal> {
         self.steps.iter().find_map(|step| match step {

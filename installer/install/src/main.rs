@@ -234,8 +234,7 @@ fn carry_out(
     if !args.yes && !args.unattended && !confirmed(&plan).code(7)? {
         return Ok(End::NotConfirmed);
     }
-    let steps = plan.steps.iter().map(ToString::to_string).collect();
-    let mut shown = Shown { json: args.json, steps, tenth: 0, log: &mut course.log };
+    let mut shown = Shown { json: args.json, steps: plan.steps_in_words(), tenth: 0, log: &mut course.log };
     // Nobody is asked for a secret here, and answers hold none.
     let secrets = Secrets::of(answers, former.as_ref(), None);
     session.install(answers, &plan, &secrets, &mut |event| shown.event(&event))?;

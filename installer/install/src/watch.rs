@@ -70,7 +70,7 @@ impl Record {
             .map_err(|(_, errno)| io::Error::from(errno))?;
         file.set_len(0)?;
         let mut record = Self(file);
-        record.say(&Said::Steps { steps: plan.steps.iter().map(ToString::to_string).collect() });
+        record.say(&Said::Steps { steps: plan.steps_in_words() });
         Ok(record)
     }
 

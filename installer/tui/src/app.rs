@@ -224,8 +224,7 @@ impl App {
 
     /// The installation has begun, or begins again, with these steps.
     pub fn begin(&mut self) {
-        let steps = self.plan.iter().flat_map(|plan| &plan.steps).map(ToString::to_string).collect();
-        self.progress.begin(steps);
+        self.progress.begin(self.plan.as_ref().map(Plan::steps_in_words).unwrap_or_default());
         self.go(Page::Progress);
     }
 
