@@ -1,7 +1,6 @@
 //! The terminal of the console: a screen, a serial line with a terminal at its other end, or one with a log.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -363,10 +362,9 @@ fn write(text: &str) -> io::Result<()> {
 /// The installer on this terminal, until it ends.
 fn install() -> io::Result<()> {
     // What it says on the way out is for whoever stands here, not for the journal.
-    let errors = io::stdout().as_fd().try_clone_to_owned()?;
-    let ended = std::process::Command::new(INSTALLER).stderr(errors).status()?;
-    if !ended.success() {
-        println!("\nThe installer ended with {ended}. Press Enter to go on.");
+    let ended = duct::cmd!(INSTALLER).stderr_to_stdout().unchecked().run()?;
+    if !ended.status.success() {
+        println!("\nThe installer ended with {}. Press Enter to go on.", ended.status);
         let typing = Typing::start(false)?;
         typing.wait(TIME_TO_READ)?;
     }

@@ -1,7 +1,7 @@
 //! What this system was started from, as far as an installation copies it.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, Cursor, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use xenolith_disk::{
     esp::{EspContent, EspFile, loader_conf},
     reserved::{self, Name},
-    table::Table,
+    table::{Place, Table},
 };
 use xenolith_installer::Image;
 use xenolith_layout::{
@@ -23,7 +23,7 @@ use xenolith_verity::{Superblock, TreeShape};
 
 use crate::netboot;
 
-/// An ESP of ours has fewer files, and all of them together are smaller.
+/// An ESP of ours has fewer files, and is smaller.
 const MAX_FILES: usize = 64;
 const MAX_BYTES: u64 = 512 << 20;
 /// How much is read before it is told.
@@ -145,12 +145,12 @@ impl Medium {
             .first(TypeGuid::ESP)
             .with_context(|| format!("{} has no EFI system partition", disk.display()))?
             .place;
-        let part = fscommon::StreamSlice::new(file, esp.offset, esp.offset + esp.length)?;
-        let volume = fatfs::FileSystem::new(fscommon::BufStream::new(part), fatfs::FsOptions::new())
+        let part = whole(&mut file, esp, tell).with_context(|| disk.display().to_string())?;
+        let mut room = part.len() as u64;
+        let volume = fatfs::FileSystem::new(Cursor::new(part), fatfs::FsOptions::new())
             .context("the medium's ESP cannot be read")?;
         let mut found = Vec::new();
-        list(&volume.root_dir(), "", &mut found)?;
-        let found = read(found, tell)?;
+        list(&volume.root_dir(), "", &mut room, &mut found)?;
         let entry = EntryName::offered(self.image.version.clone(), TRIES);
         let (mut files, mut entries) = (Vec::new(), 0);
         for file in found {
@@ -189,13 +189,34 @@ fn file_in(disk: &Path, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(area.zip(known).and_then(|(area, name)| area.get(name).map(<[u8]>::to_vec)))
 }
 
-/// A file of a volume: its path, its length in bytes, and where it can be read.
-type Listed<'a, D> = (String, u64, fatfs::File<'a, D>);
+/// A partition's bytes. It is read from end to end: a stick gives its bytes many times faster so than file by file in clusters of 512
+/// bytes, which is what an ESP of this size has.
+fn whole(
+    disk: &mut (impl Read + Seek),
+    place: Place,
+    tell: &mut dyn FnMut(Bytes, Bytes),
+) -> anyhow::Result<Vec<u8>> {
+    let length = place.length;
+    ensure!(length <= MAX_BYTES, "its ESP is not ours: it is too large");
+    disk.seek(SeekFrom::Start(place.offset))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length)?);
+    let told = |bytes: &Vec<u8>| Bytes::new(bytes.len() as u64);
+    tell(Bytes::ZERO, Bytes::new(length));
+    while told(&bytes).get() < length {
+        let wanted = CHUNK.min(length - told(&bytes).get());
+        let found = disk.by_ref().take(wanted).read_to_end(&mut bytes)?;
+        ensure!(found > 0, "it ends within its ESP");
+        tell(told(&bytes), Bytes::new(length));
+    }
+    Ok(bytes)
+}
 
-fn list<'a, D: fatfs::ReadWriteSeek>(
-    folder: &fatfs::Dir<'a, D>,
+/// Adds the files below a folder of a volume whose path is `above`, as long as the volume has `room` for them, in bytes.
+fn list<D: fatfs::ReadWriteSeek>(
+    folder: &fatfs::Dir<'_, D>,
     above: &str,
-    found: &mut Vec<Listed<'a, D>>,
+    room: &mut u64,
+    found: &mut Vec<EspFile>,
 ) -> anyhow::Result<()> {
     for entry in folder.iter() {
         let entry = entry?;
@@ -209,38 +230,24 @@ fn list<'a, D: fatfs::ReadWriteSeek>(
             "the medium's ESP is not ours: it has too many files"
         );
         if entry.is_dir() {
-            list(&entry.to_dir(), &path, found)?;
+            list(&entry.to_dir(), &path, room, found)?;
             continue;
         }
-        ensure!(entry.len() <= MAX_BYTES, "the medium's ESP is not ours: {path} is too large");
-        found.push((path, entry.len(), entry.to_file()));
+        // A damaged table may go round in circles, and folders may say anything.
+        *room = room
+            .checked_sub(entry.len())
+            .with_context(|| format!("the medium's ESP is damaged: there is no room in it for {path}"))?;
+        let mut bytes = Vec::new();
+        let read = entry.to_file().take(entry.len()).read_to_end(&mut bytes)?;
+        ensure!(read as u64 == entry.len(), "the medium's ESP is damaged: {path} ends too early");
+        found.push(EspFile { path, content: EspContent::Bytes(bytes) });
     }
     Ok(())
 }
 
-fn read<D: fatfs::ReadWriteSeek>(
-    listed: Vec<Listed<'_, D>>,
-    tell: &mut dyn FnMut(Bytes, Bytes),
-) -> anyhow::Result<Vec<EspFile>> {
-    let total = listed.iter().fold(0_u64, |total, (_, length, _)| total.saturating_add(*length));
-    ensure!(total <= MAX_BYTES, "the medium's ESP is not ours: its files are too large");
-    let (total, mut before) = (Bytes::new(total), 0);
-    tell(Bytes::ZERO, total);
-    let mut files = Vec::new();
-    for (path, length, mut file) in listed {
-        let mut bytes = Vec::new();
-        while file.by_ref().take(CHUNK).read_to_end(&mut bytes)? > 0 {
-            tell(Bytes::new(before + bytes.len() as u64), total);
-        }
-        before += length;
-        files.push(EspFile { path, content: EspContent::Bytes(bytes) });
-    }
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{Seek as _, SeekFrom, Write as _};
+    use std::io::Write as _;
 
     use gpt::GptConfig;
     use xenolith_disk::reserved::Content;
@@ -289,5 +296,51 @@ mod tests {
         assert!(damaged.contains("there is no FAT12 file system"), "{damaged}");
         content.put(Name::AnswersJson, b"{}".to_vec()).unwrap();
         assert_eq!(read(TypeGuid::RESERVED, &content.image()).unwrap().unwrap(), b"{}");
+    }
+
+    /// A volume with a file in a folder.
+    fn volume() -> Vec<u8> {
+        let mut volume = Cursor::new(vec![0; 1 << 20]);
+        fatfs::format_volume(&mut volume, fatfs::FormatVolumeOptions::new()).unwrap();
+        {
+            let opened = fatfs::FileSystem::new(&mut volume, fatfs::FsOptions::new()).unwrap();
+            let folder = opened.root_dir().create_dir("EFI").unwrap();
+            folder.create_file("loader.efi").unwrap().write_all(&[7; 100_000]).unwrap();
+        }
+        volume.into_inner()
+    }
+
+    fn listed(volume: Vec<u8>, mut room: u64) -> anyhow::Result<Vec<EspFile>> {
+        let opened = fatfs::FileSystem::new(Cursor::new(volume), fatfs::FsOptions::new())?;
+        let mut found = Vec::new();
+        list(&opened.root_dir(), "", &mut room, &mut found)?;
+        Ok(found)
+    }
+
+    #[test]
+    fn a_partition_is_read_from_end_to_end_and_its_files_are_those_that_were_put_there() {
+        let volume = volume();
+        let length = volume.len() as u64;
+        let place = Place { offset: 4096, length };
+        let mut told = Vec::new();
+        let mut disk = Cursor::new([vec![1; 4096], volume.clone()].concat());
+        let part = whole(&mut disk, place, &mut |done, total| told.push((done.get(), total.get()))).unwrap();
+        assert!(part == volume);
+        assert_eq!(told, [(0, length), (length, length)]);
+        let [file] = <[EspFile; 1]>::try_from(listed(part, length).unwrap()).ok().unwrap();
+        assert_eq!(file.path, "EFI/loader.efi");
+        assert!(matches!(file.content, EspContent::Bytes(bytes) if bytes == [7; 100_000]));
+    }
+
+    #[test]
+    fn a_partition_that_is_cut_off_or_promises_too_much_is_refused() {
+        let refused = |offset, length| {
+            let mut disk = Cursor::new(vec![0; 2 << 20]);
+            whole(&mut disk, Place { offset, length }, &mut |_, _| ()).unwrap_err().to_string()
+        };
+        assert!(refused(1 << 20, 2 << 20).contains("ends within its ESP"));
+        assert!(refused(0, MAX_BYTES + 1).contains("too large"));
+        let Err(full) = listed(volume(), 99_999) else { panic!("it was taken") };
+        assert!(full.to_string().contains("no room in it for EFI/loader.efi"), "{full}");
     }
 }

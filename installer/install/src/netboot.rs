@@ -47,11 +47,11 @@ impl Origin {
     /// When one of them cannot be fetched, or is not what belongs to the running system.
     pub fn esp(&self, image: &Image, tell: &mut dyn FnMut(Bytes, Bytes)) -> anyhow::Result<Vec<EspFile>> {
         let manifest = self.manifest(image)?;
-        let wanted: Vec<&str> = [NETBOOT_LOADER, NETBOOT_BOOT_FILE]
-            .into_iter()
-            .chain(manifest.files.keys().filter_map(|name| name.key().map(|_| name.as_str())))
-            .collect();
-        let sizes = wanted.iter().filter_map(|name| Some(manifest.file(name)?.1.size.get()));
+        let keys: Vec<_> =
+            manifest.files.keys().filter_map(|name| Some((name.key()?, name.as_str()))).collect();
+        let wanted =
+            [NETBOOT_LOADER, NETBOOT_BOOT_FILE].into_iter().chain(keys.iter().map(|(_, name)| *name));
+        let sizes = wanted.filter_map(|name| Some(manifest.file(name)?.1.size.get()));
         let total = Bytes::new(sizes.fold(0, u64::saturating_add));
         let mut before = 0;
         tell(Bytes::ZERO, total);
@@ -71,10 +71,8 @@ impl Origin {
         boots(&boot_file, &image.root_hash, &image.version)
             .with_context(|| format!("{}{NETBOOT_BOOT_FILE} is not installed", self.0))?;
         put(format!("{ESP_ENTRIES}/{}", EntryName::offered(image.version.clone(), TRIES)), boot_file);
-        for name in manifest.files.keys() {
-            if let Some(key) = name.key() {
-                put(format!("{ESP_ENROLMENT}/{key}"), take(name.as_str())?);
-            }
+        for (key, name) in keys {
+            put(format!("{ESP_ENROLMENT}/{key}"), take(name)?);
         }
         Ok(files)
     }

@@ -117,13 +117,19 @@ impl Progress {
 
     pub(crate) fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = match &self.stand {
-            Stand::Runs if self.reading => {
-                vec!["Reading what will be installed. Nothing is written yet.".to_owned(), String::new()]
+            Stand::Runs => {
+                let mut words = Vec::new();
+                if self.watches {
+                    words.push("Somebody else installs this machine, on another terminal or unattended.".to_owned());
+                }
+                if self.reading {
+                    words.push("Reading what will be installed. Nothing is written yet.".to_owned());
+                }
+                if !words.is_empty() {
+                    words.push(String::new());
+                }
+                words
             }
-            Stand::Runs if self.watches => {
-                vec!["Somebody else installs this machine, on another terminal or unattended.".to_owned(), String::new()]
-            }
-            Stand::Runs => Vec::new(),
             Stand::Done => {
                 let mut words = vec![
                     "Xenolith is installed.".to_owned(),
