@@ -82,25 +82,29 @@ impl Names {
         Self { sr, array, group: format!("{prefix}{sr}"), mount_point: format!("/run/sr-mount/{sr}") }
     }
 
-    /// What a volume group's name says of the storage in it.
-    fn of_group(group: &str) -> Option<(LocalKind, Self)> {
-        [(LVM_GROUP, LocalKind::Lvm), (EXT_GROUP, LocalKind::Ext)].into_iter().find_map(|(prefix, kind)| {
-            let sr = Uuid::try_parse(group.strip_prefix(prefix)?).ok()?;
-            Some((kind, Self::with(kind, sr, Uuid::nil())))
-        })
-    }
-
-    /// The array's UUID as mdadm writes it: in four groups.
-    pub fn array_id(&self) -> String {
-        let digits = self.array.simple().to_string();
-        let groups: Vec<&str> = (0..4).map(|group| &digits[group * 8..group * 8 + 8]).collect();
-        groups.join(":")
-    }
-
-    /// Where udev links the array (mdadm, 63-md-raid-arrays.rules).
+    /// Where udev links the array.
     pub fn array_device(&self) -> String {
-        format!("/dev/disk/by-id/md-uuid-{}", self.array_id())
+        array_device(self.array)
     }
+}
+
+/// What a volume group's name says of the storage in it: its kind and the SR.
+fn of_group(group: &str) -> Option<(LocalKind, Uuid)> {
+    [(LVM_GROUP, LocalKind::Lvm), (EXT_GROUP, LocalKind::Ext)]
+        .into_iter()
+        .find_map(|(prefix, kind)| Some((kind, Uuid::try_parse(group.strip_prefix(prefix)?).ok()?)))
+}
+
+/// An array's UUID as mdadm writes it: in four groups.
+fn array_id(array: Uuid) -> String {
+    let digits = array.simple().to_string();
+    let groups: Vec<&str> = (0..4).map(|group| &digits[group * 8..group * 8 + 8]).collect();
+    groups.join(":")
+}
+
+/// Where udev links an array (mdadm, 63-md-raid-arrays.rules).
+fn array_device(array: Uuid) -> String {
+    format!("/dev/disk/by-id/md-uuid-{}", array_id(array))
 }
 
 /// The UUID of the physical volume on a partition or array, in LVM's form: 32 characters in groups of 6-4-4-4-4-4-6, of which
@@ -176,22 +180,13 @@ pub struct StorageFacts {
 /// # Errors
 /// Why it cannot be made, with what was found and what to do. Nothing has been written then.
 pub fn changes(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Change>, String> {
+    if let Some(record) = &facts.record {
+        return finished(storage, record);
+    }
     if storage.kind == LocalKind::Keep {
         return kept(storage, facts);
     }
     let names = Names::of(storage);
-    if let Some(record) = &facts.record {
-        if record.uuid != names.sr {
-            return Err(format!(
-                "this host already has local storage {} on other partitions; it is left alone. For another one, remove /{RECORD} and what \
-                 it names first",
-                record.uuid
-            ));
-        }
-        let mut changes = units::array(storage, &names);
-        changes.extend(units::changes(storage, &names));
-        return Ok(changes);
-    }
     let parts = all_there(storage, facts)?;
     let mut steps = Vec::new();
     let mut changes = units::array(storage, &names);
@@ -212,31 +207,78 @@ pub fn changes(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Chang
     Ok(changes)
 }
 
+/// What brings storage up that was finished before.
+fn finished(storage: &LocalStorage, record: &StorageRecord) -> Result<Vec<Change>, String> {
+    let sorted = |mut parts: Vec<String>| {
+        parts.sort_unstable();
+        parts
+    };
+    let parts = storage.parts.iter().map(ToString::to_string).collect();
+    if sorted(parts) != sorted(record.parts.clone()) {
+        return Err(format!(
+            "this host already has local storage {} on other partitions; it is left alone. For another one, remove /{RECORD} and what \
+             it names first",
+            record.uuid
+        ));
+    }
+    let array = record.array.unwrap_or_else(|| Names::of(storage).array);
+    let names = Names::with(record.kind, record.uuid, array);
+    let storage = LocalStorage { kind: record.kind, mirror: record.mirror, ..storage.clone() };
+    let mut changes = units::array(&storage, &names);
+    changes.extend(units::changes(&storage, &names));
+    Ok(changes)
+}
+
 /// What an installation before has made: nothing is written to it, its name says what it is.
 fn kept(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Change>, String> {
     let parts = all_there(storage, facts)?;
+    let array = kept_array(&facts.parts)?;
+    let on_it = match array {
+        None => parts.iter().map(|part| (format!("/dev/{}", part.name), part.signatures)).collect(),
+        Some(array) => {
+            let device = array_device(array);
+            let paths: Vec<String> = parts.iter().map(|part| format!("/dev/{}", part.name)).collect();
+            let on_it = facts.array.as_deref().ok_or_else(|| does_not_run(&paths))?;
+            vec![(device, on_it)]
+        }
+    };
     let mut groups: Vec<&str> = Vec::new();
-    for part in &parts {
-        let volume = part.signatures.iter().find(|found| found.kind == Signature::LVM);
+    for (device, signatures) in on_it {
+        let volume = signatures.iter().find(|found| found.kind == Signature::LVM);
         let group = volume
             .and_then(|found| facts.groups.get(found.uuid.as_deref()?))
             .filter(|group| !group.is_empty());
-        groups.push(
-            group
-                .ok_or_else(|| format!("/dev/{} belongs to no volume group; it is left alone", part.name))?,
-        );
+        groups.push(group.ok_or_else(|| format!("{device} belongs to no volume group; it is left alone"))?);
     }
     groups.dedup();
     let [group] = groups.as_slice() else {
         return Err(format!("what was to be kept belongs to several volume groups: {}", groups.join(", ")));
     };
-    let (kind, names) = Names::of_group(group).ok_or_else(|| {
+    let (kind, sr) = of_group(group).ok_or_else(|| {
         format!("the volume group {group} is no local storage of this system; it is left alone")
     })?;
-    let storage = LocalStorage { kind, ..storage.clone() };
-    let mut changes = units::changes(&storage, &names);
-    changes.push(StorageRecord::new(&storage, &names, size(false, &parts)).change());
+    let names = Names::with(kind, sr, array.unwrap_or_default());
+    let storage = LocalStorage { kind, mirror: array.is_some(), ..storage.clone() };
+    let mut changes = units::array(&storage, &names);
+    changes.extend(units::changes(&storage, &names));
+    changes.push(StorageRecord::new(&storage, &names, size(storage.mirror, &parts)).change());
     Ok(changes)
+}
+
+/// The array that these partitions are halves of, if they are.
+fn kept_array(parts: &BTreeMap<PartGuid, Part>) -> Result<Option<Uuid>, String> {
+    let array_of = |part: &Part| {
+        let Part::Present { signatures, .. } = part else { return None };
+        let member = signatures.iter().find(|found| found.kind == Signature::RAID)?;
+        Uuid::try_parse(member.uuid.as_deref()?).ok()
+    };
+    let mut arrays: Vec<Option<Uuid>> = parts.values().map(array_of).collect();
+    arrays.dedup();
+    match arrays.as_slice() {
+        [] => Ok(None),
+        [array] => Ok(*array),
+        _ => Err("what was to be kept is not one mirror; it is left alone".to_owned()),
+    }
 }
 
 /// A partition that is there.
@@ -334,14 +376,16 @@ fn mirror(
         return Ok(Vec::new());
     }
     // What is on it can only be said while it runs.
-    let on_it = facts.array.as_ref().ok_or_else(|| {
-        let ours = ours.join(" ");
-        format!(
-            "the mirror of {ours} does not run; `mdadm --assemble --run /dev/md/{ARRAY_NAME} {ours}` says why"
-        )
-    })?;
+    let on_it = facts.array.as_ref().ok_or_else(|| does_not_run(&ours))?;
     steps.extend(empty.into_iter().map(|member| Step::AddMember { device: device.clone(), member }));
     Ok(on_it.clone())
+}
+
+fn does_not_run(members: &[String]) -> String {
+    let members = members.join(" ");
+    format!(
+        "the mirror of {members} does not run; `mdadm --assemble --run /dev/md/{ARRAY_NAME} {members}` says why"
+    )
 }
 
 /// Steps to a group of all devices.

@@ -77,6 +77,10 @@ impl Disks {
         }
     }
 
+    fn without_record(&self) -> StorageFacts {
+        StorageFacts { record: None, ..self.facts() }
+    }
+
     fn part(&mut self, device: &str) -> &mut Vec<Signature> {
         self.parts.iter_mut().find(|(guid, _)| part_device(**guid) == device).unwrap().1
     }
@@ -345,7 +349,7 @@ proptest! {
 
 #[test]
 fn what_is_kept_is_looked_at_and_never_written_to() {
-    for (kind, parts, mirror) in ALL.into_iter().filter(|(_, _, mirror)| !mirror) {
+    for (kind, parts, mirror) in ALL {
         let made = storage(kind, parts, mirror);
         let mut disks = Disks::empty(&made);
         changes(&made, &disks.facts()).unwrap().iter().for_each(|change| disks.make(change));
@@ -361,8 +365,33 @@ fn what_is_kept_is_looked_at_and_never_written_to() {
         assert_eq!(before, after);
         assert_eq!(disks.files["var/lib/xenolith/storage.json"], record, "it is the same storage");
         assert_eq!(disks.mounted.is_some(), kind == LocalKind::Ext);
+        assert_eq!(disks.files.contains_key("etc/mdadm/mdadm.conf"), mirror);
+        // Once more, when it is finished.
+        let finished = disks.clone();
+        changes(&kept, &disks.facts()).unwrap().iter().for_each(|change| disks.make(change));
+        assert_eq!(disks, finished);
     }
     let empty = storage(LocalKind::Keep, 1, false);
     let why = changes(&empty, &Disks::empty(&empty).facts()).unwrap_err();
     assert!(why.contains("no volume group"), "{why}");
+}
+
+#[test]
+fn half_of_a_mirror_is_kept_and_halves_of_two_are_not() {
+    let made = storage(LocalKind::Lvm, 2, true);
+    let mut disks = Disks::empty(&made);
+    changes(&made, &disks.facts()).unwrap().iter().for_each(|change| disks.make(change));
+    disks.files.clear();
+    let mut other = disks.clone();
+    other.parts.insert(guid(2), vec![signature(Signature::RAID, "00000000-0000-0000-0000-000000000001")]);
+    let keep = |parts| LocalStorage { kind: LocalKind::Keep, ..storage(LocalKind::Lvm, parts, false) };
+    let why = changes(&keep(2), &other.facts()).unwrap_err();
+    assert!(why.contains("not one mirror"), "{why}");
+    disks.parts.remove(&guid(2));
+    let array = Names::of(&made).array_device();
+    changes(&keep(1), &disks.facts()).unwrap().iter().for_each(|change| disks.make(change));
+    let id = array.rsplit("md-uuid-").next().unwrap();
+    assert!(disks.files["etc/mdadm/mdadm.conf"].contains(id));
+    let why = changes(&keep(1), &StorageFacts { array: None, ..disks.without_record() }).unwrap_err();
+    assert!(why.contains("does not run"), "{why}");
 }

@@ -6,9 +6,12 @@ use std::path::Path;
 use fs_err as fs;
 use serde::Deserialize;
 use xenolith_layout::Bytes;
-use xenolith_settings::{LocalStorage, PartGuid};
+use xenolith_settings::{LocalKind, LocalStorage, PartGuid};
 
-use super::{Command, Names, Part, Program, Signature, StorageFacts, StorageRecord, part_device};
+use super::{
+    ARRAY_NAME, Command, Names, Part, Program, Signature, StorageFacts, StorageRecord, array_device,
+    array_id, kept_array, part_device,
+};
 
 /// A longer answer of a program is none, in bytes: thousands of volumes fit.
 const MAX_ANSWER: usize = 16 << 20;
@@ -75,7 +78,13 @@ impl StorageFacts {
         let _ = programs.ask(&Command::new(Program::Udevadm, &wait));
         let parts = storage.parts.iter().map(|guid| (*guid, part(root, &part_device(*guid), programs)));
         let parts: BTreeMap<PartGuid, Part> = parts.collect();
-        let array = if storage.mirror { array(root, &Names::of(storage), &parts, programs)? } else { None };
+        let array = match storage.kind {
+            LocalKind::Keep => kept(root, &parts, programs)?,
+            LocalKind::Lvm | LocalKind::Ext if storage.mirror => {
+                array(root, &Names::of(storage), &parts, programs)?
+            }
+            LocalKind::Lvm | LocalKind::Ext => None,
+        };
         let report =
             |program, fields| programs.ask(&Command::new(program, &["--reportformat", "json", "-o", fields]));
         let groups = read_groups(&report(Program::Pvs, "pv_uuid,vg_name")?)?;
@@ -97,6 +106,33 @@ fn part(root: &Path, link: &str, programs: &dyn Programs) -> Part {
     }
 }
 
+/// What is on the array of an installation before, which this starts: nothing names it to udev yet, and what is on it can only be said
+/// while it runs. That changes nothing on its members.
+fn kept(
+    root: &Path,
+    parts: &BTreeMap<PartGuid, Part>,
+    programs: &dyn Programs,
+) -> Result<Option<Vec<Signature>>, String> {
+    // That they are several is for whoever decides to say.
+    let Some(array) = kept_array(parts).ok().flatten() else { return Ok(None) };
+    let link = array_device(array);
+    if kernel_name(root, &link).is_none() {
+        let (node, id) = (format!("/dev/md/{ARRAY_NAME}"), format!("--uuid={}", array_id(array)));
+        let members: Vec<String> = parts.keys().map(|guid| part_device(*guid)).collect();
+        // --run: half of a mirror is all that there may be left.
+        let mut assemble = vec!["--assemble", "--run", &node, &id];
+        assemble.extend(members.iter().map(String::as_str));
+        programs.ask(&Command::new(Program::Mdadm, &assemble))?;
+        let _ = programs.ask(&Command::new(Program::Udevadm, &["wait", WAIT_FOR_ARRAY, "--settle", &link]));
+    }
+    on(root, &link, programs)
+}
+
+/// What is on an array, if it runs.
+fn on(root: &Path, link: &str, programs: &dyn Programs) -> Result<Option<Vec<Signature>>, String> {
+    kernel_name(root, link).map(|_| signatures(link, programs)).transpose()
+}
+
 /// What is on our array, if it runs. Waits for it if a partition is one of its own.
 fn array(
     root: &Path,
@@ -114,7 +150,7 @@ fn array(
         return Ok(None);
     }
     let _ = programs.ask(&Command::new(Program::Udevadm, &["wait", WAIT_FOR_ARRAY, "--settle", &link]));
-    if kernel_name(root, &link).is_none() { Ok(None) } else { signatures(&link, programs).map(Some) }
+    on(root, &link, programs)
 }
 
 /// Where one of udev's links leads to.
@@ -213,7 +249,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use uuid::Uuid;
-    use xenolith_settings::LocalKind;
 
     use super::*;
 

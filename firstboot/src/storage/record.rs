@@ -37,6 +37,9 @@ pub struct StorageRecord {
     pub mount_point: Option<String>,
     /// Whether two partitions mirror each other.
     pub mirror: bool,
+    /// The array that they are then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<Uuid>,
     /// The GUIDs of its partitions.
     pub parts: Vec<String>,
 }
@@ -52,6 +55,7 @@ impl StorageRecord {
             group: names.group.clone(),
             mount_point: (storage.kind == LocalKind::Ext).then(|| names.mount_point.clone()),
             mirror: storage.mirror,
+            array: storage.mirror.then_some(names.array),
             parts: storage.parts.iter().map(ToString::to_string).collect(),
         }
     }

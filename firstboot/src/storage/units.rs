@@ -2,7 +2,7 @@
 
 use xenolith_settings::{LocalKind, LocalStorage};
 
-use super::{ARRAY_NAME, Names, Step, part_device};
+use super::{ARRAY_NAME, Names, Step, array_id, part_device};
 use crate::change::Change;
 
 const FOLDER: &str = "etc/systemd/system";
@@ -13,7 +13,7 @@ pub(super) fn array(storage: &LocalStorage, names: &Names) -> Vec<Change> {
     if !storage.mirror {
         return Vec::new();
     }
-    let text = format!("AUTO -all\nARRAY /dev/md/{ARRAY_NAME} metadata=1.2 UUID={}\n", names.array_id());
+    let text = format!("AUTO -all\nARRAY /dev/md/{ARRAY_NAME} metadata=1.2 UUID={}\n", array_id(names.array));
     vec![Change::Write { path: "etc/mdadm/mdadm.conf".to_owned(), mode: 0o644, text }]
 }
 

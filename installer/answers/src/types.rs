@@ -98,7 +98,7 @@ pub enum StorageKind {
     Lvm,
     /// Files on ext4.
     Ext,
-    /// What an installation before has on the target stays as it is: Xenolith's own, on a single disk.
+    /// What an installation before has on the targets stays as it is: Xenolith's own, on one disk or mirrored on both.
     Keep,
 }
 

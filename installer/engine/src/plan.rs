@@ -304,9 +304,9 @@ pub enum PlanError {
 /// Why storage cannot stay.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeepError {
-    /// Two disks.
-    #[error("that is done on a single disk only so far, and two were chosen")]
-    Mirror,
+    /// Two that are no mirror.
+    #[error("the two disks that were chosen do not hold the halves of one mirror")]
+    Apart,
     /// There is no installation of this system with storage on it.
     #[error("no Xenolith with storage for guests was found on it")]
     Nothing,
@@ -335,13 +335,12 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     fits(image)?;
     let seal = seal(machine, answers.target.encryption)?;
     alike(&targets)?;
-    let kept = match (answers.storage.kind, targets.as_slice()) {
-        (StorageKind::Keep, [disk]) => Some(kept(disk).map_err(|why| not_kept(disk, why))?),
-        (StorageKind::Keep, [disk, ..]) => return Err(not_kept(disk, KeepError::Mirror)),
-        _ => None,
+    let kept = match answers.storage.kind {
+        StorageKind::Keep => kept(&targets)?,
+        StorageKind::None | StorageKind::Lvm | StorageKind::Ext => Vec::new(),
     };
-    nothing_else_is_lost(machine, answers, &all, kept.as_ref())?;
-    let keeps = |disk: &Disk| kept.as_ref().filter(|kept| kept.disk == disk.kernel_name);
+    let keeps = |disk: &Disk| kept.iter().find(|kept| kept.disk == disk.kernel_name);
+    nothing_else_is_lost(machine, answers, &all, &keeps)?;
     let erases: Vec<Erased> = all
         .iter()
         .map(|disk| Erased {
@@ -351,9 +350,9 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
             keeps: keeps(disk).map(|kept| kept.part.clone()),
         })
         .collect();
-    let layouts = match &kept {
-        Some(kept) => vec![kept.layout.clone()],
-        None => layouts(answers, &targets, !storage.is_empty(), seed)?,
+    let layouts = match kept.as_slice() {
+        [] => layouts(answers, &targets, !storage.is_empty(), seed)?,
+        kept => kept.iter().map(|kept| kept.layout.clone()).collect(),
     };
     let target = |(disk, layout): (&Disk, DiskLayout)| Target { disk: DiskId::of(disk), layout };
     let made: Vec<Target> = targets.iter().copied().zip(layouts).map(target).collect();
@@ -366,12 +365,8 @@ pub fn plan(machine: &Machine, answers: &Answers, image: &Image, seed: Seed) -> 
     });
     let ids = |targets: &[Target]| targets.iter().map(|target| target.disk.clone()).collect::<Vec<_>>();
     let gone = all.iter().flat_map(|disk| &disk.content.parts).filter_map(|part| part.guid).collect();
-    let steps = steps(&ids(&made), &ids(&disks), kept.is_some(), seal, gone, seed);
+    let steps = steps(&ids(&made), &ids(&disks), !kept.is_empty(), seal, gone, seed);
     Ok(Plan { format: FORMAT, image: image.clone(), erases, targets: made, storage, steps })
-}
-
-fn not_kept(disk: &Disk, why: KeepError) -> PlanError {
-    PlanError::Keep { disk: disk.name.clone(), why }
 }
 
 /// What is done to the disks that the system goes to, and to those that have storage only.
@@ -437,16 +432,16 @@ fn fits(image: &Image) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn nothing_else_is_lost(
+fn nothing_else_is_lost<'a>(
     machine: &Machine,
     answers: &Answers,
     chosen: &[&Disk],
-    kept: Option<&Kept>,
+    keeps: &impl Fn(&Disk) -> Option<&'a Kept>,
 ) -> Result<(), PlanError> {
     let names: BTreeSet<&str> = chosen.iter().map(|disk| disk.kernel_name.as_str()).collect();
     for disk in chosen {
         // The group that stays is not touched, wherever else it lies.
-        let stays = kept.filter(|kept| kept.disk == disk.kernel_name).and_then(|kept| kept.group.as_deref());
+        let stays = keeps(disk).and_then(|kept| kept.group.as_deref());
         for group in disk.groups().filter(|group| Some(*group) != stays) {
             let apart = |other: &&Disk| {
                 !names.contains(other.kernel_name.as_str()) && other.groups().any(|theirs| theirs == group)

@@ -20,19 +20,24 @@ static DATA: [u8; 1 << 20] = [0x5a; 1 << 20];
 
 /// The machine after `plan` was carried out on its disk.
 fn installed(plan: &Plan) -> Value {
-    let layout = &plan.targets[0].layout;
+    json!([installed_on(plan, 0, "sda", "S1")])
+}
+
+/// One of its disks.
+fn installed_on(plan: &Plan, target: usize, name: &str, serial: &str) -> Value {
+    let layout = &plan.targets[target].layout;
     let part = |partition: &Partition| {
-        let name = format!("sda{}", partition.number());
+        let name = format!("{name}{}", partition.number());
         json!({
             "name": name, "kname": name, "type": "part", "size": layout.length(partition).get(), "log-sec": 512,
             "partn": partition.number(), "partlabel": partition.label(), "partuuid": partition.guid.to_string(),
             "start": layout.offset(partition).get() / 512, "pttype": "gpt",
         })
     };
-    let mut disk = disk("sda", "S1");
+    let mut disk = disk(name, serial);
     disk["pttype"] = json!("gpt");
     disk["children"] = layout.partitions.iter().map(part).collect();
-    json!([disk])
+    disk
 }
 
 /// Where [`DATA`] lie.
@@ -129,6 +134,39 @@ fn storage_that_cannot_be_kept_for_sure_is_a_refusal() {
     assert!(refused(&nowhere, TARGET).contains("not known where"));
     assert!(refused(&json!([disk("sda", "S1")]), TARGET).contains("no Xenolith with storage"));
     let two = json!([whole[0], disk("sdb", "S2")]);
-    let mirror = "disks = [{ serial = \"S1\" }, { serial = \"S2\" }]";
-    assert!(refused(&two, mirror).contains("single disk"));
+    assert!(refused(&two, MIRROR).contains("storage on sdb cannot be kept: no Xenolith with storage"));
+    let mut alone = mirrored();
+    alone[1]["children"][7]["uuid"] = json!("00000000-0000-0000-0000-000000000001");
+    assert!(refused(&alone, MIRROR).contains("do not hold the halves of one mirror"));
+    alone[0]["children"][7]["fstype"] = Value::Null;
+    alone[1]["children"][7]["fstype"] = Value::Null;
+    assert!(refused(&alone, MIRROR).contains("do not hold the halves of one mirror"));
+}
+
+const MIRROR: &str = "disks = [{ serial = \"S1\" }, { serial = \"S2\" }]";
+
+/// A machine with a mirror, after it has made its storage.
+fn mirrored() -> Value {
+    let first =
+        Bench::new(&json!([disk("sda", "S1"), disk("sdb", "S2")]), MIRROR, "[storage]\nkind = \"lvm\"");
+    let mut disks =
+        json!([installed_on(&first.plan, 0, "sda", "S1"), installed_on(&first.plan, 1, "sdb", "S2")]);
+    for disk in disks.as_array_mut().unwrap() {
+        disk["children"][7]["fstype"] = json!("linux_raid_member");
+        disk["children"][7]["uuid"] = json!("7d9d2b4c-6f57-4a43-9d3c-0d9f5f1f6a10");
+    }
+    disks
+}
+
+#[test]
+fn a_mirror_is_kept_on_both_disks_and_half_of_one_on_its_own() {
+    let again = Bench::new(&mirrored(), MIRROR, "[storage]\nkind = \"keep\"");
+    let keeps: Vec<_> = again.plan.erases.iter().map(|erased| erased.keeps.as_deref()).collect();
+    assert_eq!(keeps, [Some("sda8"), Some("sdb8")]);
+    let parts = again.plan.storage.as_ref().unwrap().targets.clone();
+    let theirs = [0, 1].map(|disk| mirrored()[disk]["children"][7]["partuuid"].as_str().unwrap().to_owned());
+    assert_eq!(parts.iter().map(ToString::to_string).collect::<Vec<_>>(), theirs);
+    assert!(!again.plan.steps.iter().any(|step| matches!(step, Step::Clear { .. } | Step::Activate { .. })));
+    let half = Bench::new(&mirrored(), TARGET, "[storage]\nkind = \"keep\"");
+    assert_eq!(half.plan.erases[0].keeps.as_deref(), Some("sda8"));
 }

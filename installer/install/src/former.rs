@@ -5,30 +5,48 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use fs_err as fs;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 use xenolith_firstboot::{Former, System as _, ThisHost};
 use xenolith_installer::{Product, found};
 use xenolith_layout::disk::Role;
-use xenolith_machine::{Disk, Machine, judge};
+use xenolith_machine::{Disk, Machine, Part, judge};
 
 const MOUNT_POINT: &str = "/run/xenolith/install/former";
 /// Where what was read waits. It holds private keys.
 const FOLDER: &str = "/run/xenolith/install/formers";
 
-/// The host on a disk, or what was read of it before the disk was emptied.
+/// The host on these disks of a machine, or what was read of it before they were emptied: on one of them, or on both halves of a mirror.
 ///
 /// # Errors
-/// When there is none, or it is not understood.
-pub fn of(disk: &Disk) -> anyhow::Result<Former> {
+/// When there is none, when there are several, or it is not understood.
+pub fn on(machine: &Machine, disks: &[&Disk]) -> anyhow::Result<Former> {
+    let mut found: Vec<(&str, Former)> = Vec::new();
+    let mut why = anyhow::anyhow!("no disk was chosen");
+    for disk in disks {
+        match of(machine, disk) {
+            Ok(former) => found.push((&disk.name, former)),
+            Err(error) => why = error,
+        }
+    }
+    let Some((first, former)) = found.pop() else { return Err(why) };
+    if let Some((other, _)) = found.iter().find(|(_, other)| *other != former) {
+        anyhow::bail!("{other} and {first} hold different hosts, and which one is to be kept cannot be told");
+    }
+    Ok(former)
+}
+
+fn of(machine: &Machine, disk: &Disk) -> anyhow::Result<Former> {
     let stash = stash(Path::new(FOLDER), disk);
-    match read(disk) {
+    match read(machine, disk) {
         Ok(former) => {
             keep(&stash, &former).context("what is kept of the host cannot be noted")?;
             Ok(former)
@@ -40,13 +58,24 @@ pub fn of(disk: &Disk) -> anyhow::Result<Former> {
 /// The hosts on disks that are offered, by the places of the disks. One that cannot be read is not offered to be kept.
 pub fn all(machine: &Machine) -> BTreeMap<usize, Former> {
     let offered = machine.disks.iter().enumerate().filter(|(_, disk)| judge(machine, disk).is_offered());
-    offered.filter_map(|(index, disk)| Some((index, of(disk).ok()?))).collect()
+    offered.filter_map(|(index, disk)| Some((index, of(machine, disk).ok()?))).collect()
 }
 
-fn read(disk: &Disk) -> anyhow::Result<Former> {
-    let device = state_of(disk)
-        .with_context(|| format!("there is no Xenolith on {} whose settings could be kept", disk.name))?;
-    let state = State::mount(&device)
+fn read(machine: &Machine, disk: &Disk) -> anyhow::Result<Former> {
+    match state_of(machine, disk) {
+        None => bail!("there is no Xenolith on {} whose settings could be kept", disk.name),
+        Some(StateOf::Part(device)) => read_from(&device),
+        Some(StateOf::Array(array, members)) => {
+            let array = Array::start(array, &members)?;
+            let former = read_from(Path::new(Array::NODE))?;
+            array.stop()?;
+            Ok(former)
+        }
+    }
+}
+
+fn read_from(device: &Path) -> anyhow::Result<Former> {
+    let state = State::mount(device)
         .with_context(|| format!("the state on {} cannot be looked at", device.display()))?;
     let former = Former::read(&state.0)?;
     // Else the disk would be in use when it is opened to be written.
@@ -54,12 +83,62 @@ fn read(disk: &Disk) -> anyhow::Result<Former> {
     Ok(former)
 }
 
-/// The state partition of the Xenolith on a disk.
-fn state_of(disk: &Disk) -> Option<PathBuf> {
+/// Where the state of a host is.
+#[derive(Debug, PartialEq, Eq)]
+enum StateOf {
+    /// On a partition.
+    Part(PathBuf),
+    /// On an array, with the members of it that are there.
+    Array(Uuid, Vec<PathBuf>),
+}
+
+/// The state of the Xenolith on a disk.
+fn state_of(machine: &Machine, disk: &Disk) -> Option<StateOf> {
     found(disk).filter(|found| found.product == Product::Xenolith)?;
-    let state = disk.content.parts.iter().find(|part| part.label.as_deref() == Some(Role::State.label()))?;
-    // Half of a mirror is no file system by itself, and a medium starts no array.
-    (state.signature.as_deref() == Some("ext4")).then(|| Path::new("/dev").join(&state.kernel_name))
+    let is_state = |part: &&Part| part.label.as_deref() == Some(Role::State.label());
+    let state = disk.content.parts.iter().find(is_state)?;
+    let path = |part: &Part| Path::new("/dev").join(&part.kernel_name);
+    let Some(array) = state.array else {
+        return (state.signature.as_deref() == Some("ext4")).then(|| StateOf::Part(path(state)));
+    };
+    let states = machine.disks.iter().flat_map(|disk| &disk.content.parts).filter(is_state);
+    Some(StateOf::Array(array, states.filter(|part| part.array == Some(array)).map(path).collect()))
+}
+
+/// An array that runs read-only, so that its members stay as they are; the newer one counts.
+struct Array(());
+
+impl Array {
+    const NODE: &str = "/dev/md/xenolith-former";
+
+    fn start(array: Uuid, members: &[PathBuf]) -> anyhow::Result<Self> {
+        let id = format!("--uuid={}", array.simple());
+        let mut args: Vec<OsString> =
+            ["--assemble", "--readonly", "--run", "--quiet", Self::NODE, &id].map(Into::into).into();
+        args.extend(members.iter().map(Into::into));
+        mdadm(args).context("the mirror of the host that is there does not start")?;
+        Ok(Self(()))
+    }
+
+    fn stop(self) -> anyhow::Result<()> {
+        std::mem::forget(self);
+        mdadm(Self::STOP.map(Into::into)).context("the mirror of the host that is there does not stop")
+    }
+
+    const STOP: [&str; 3] = ["--stop", "--quiet", Self::NODE];
+}
+
+impl Drop for Array {
+    fn drop(&mut self) {
+        let _ = mdadm(Self::STOP.map(Into::into));
+    }
+}
+
+fn mdadm(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    let ran =
+        duct::cmd("/usr/sbin/mdadm", args).stdin_null().stdout_null().stderr_capture().unchecked().run()?;
+    ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr).trim());
+    Ok(())
 }
 
 /// Where what was on a disk is noted: whatever is on it now, it is the same disk.
@@ -115,18 +194,33 @@ mod tests {
 
     #[test]
     fn the_state_of_a_xenolith_is_found_and_of_nothing_else() {
-        let with = |mark: &str| {
-            let mut disk = machine("xenolith").disks.remove(0);
-            for part in disk.content.parts.iter_mut().filter(|part| part.number == Some(7)) {
-                part.signature = Some(mark.to_owned());
+        let array = Uuid::from_bytes([7; 16]);
+        let with = |mark: &str, array: Option<Uuid>| {
+            let mut machine = machine("xenolith");
+            for part in machine.disks[0].content.parts.iter_mut().filter(|part| part.number == Some(7)) {
+                (part.signature, part.array) = (Some(mark.to_owned()), array);
             }
-            disk
+            machine
         };
-        assert_eq!(state_of(&with("ext4")).unwrap(), Path::new("/dev/sda7"));
-        assert_eq!(state_of(&with("linux_raid_member")), None, "half of a mirror");
+        let state = |machine: &Machine| state_of(machine, &machine.disks[0]);
+        assert_eq!(state(&with("ext4", None)), Some(StateOf::Part("/dev/sda7".into())));
+        assert_eq!(state(&with("crypto_LUKS", None)), None);
+        let half = with("linux_raid_member", Some(array));
+        assert_eq!(state(&half), Some(StateOf::Array(array, vec!["/dev/sda7".into()])));
+        let mut both = half.clone();
+        let mut second = half.disks[0].clone();
+        for part in &mut second.content.parts {
+            part.kernel_name = part.kernel_name.replace("sda", "sdb");
+        }
+        both.disks.push(second);
+        assert_eq!(
+            state(&both),
+            Some(StateOf::Array(array, ["/dev/sda7", "/dev/sdb7"].map(Into::into).into()))
+        );
         // That one was written to the disk and never started.
         for name in ["xenolith", "xcp-ng", "one-disk", "old-md-raid"] {
-            assert_eq!(machine(name).disks.iter().find_map(state_of), None, "{name}");
+            let machine = machine(name);
+            assert_eq!(machine.disks.iter().find_map(|disk| state_of(&machine, disk)), None, "{name}");
         }
     }
 

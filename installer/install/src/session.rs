@@ -20,7 +20,7 @@ use xenolith_layout::{
     names::{INSTALL_FAILED, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD, STATE_SECRETS, STATE_SETTINGS},
     seal::RecoveryKey,
 };
-use xenolith_machine::{Capture, Machine};
+use xenolith_machine::{Capture, Disk, Machine};
 use xenolith_probe::{Installed, capture};
 use xenolith_settings::SecretPlace;
 
@@ -171,11 +171,11 @@ impl Session {
         let mut as_if = answers.clone();
         as_if.target.erase = true;
         let planned = plan(&self.machine, &as_if, &self.medium.image, self.seed).code(3)?;
-        let chosen = planned.targets.first().map(|target| target.disk.path.as_str());
-        let disk = self.machine.disks.iter().find(|disk| Some(disk.path().as_str()) == chosen);
-        let disk = disk.expect("a plan's targets are disks of the machine");
-        let former =
-            former::of(disk).context("its settings cannot be kept, and nothing was changed").code(3)?;
+        let is_target = |disk: &&Disk| planned.targets.iter().any(|target| target.disk.path == disk.path());
+        let targets: Vec<&Disk> = self.machine.disks.iter().filter(is_target).collect();
+        let former = former::on(&self.machine, &targets)
+            .context("its settings cannot be kept, and nothing was changed")
+            .code(3)?;
         let answers = answers.with_kept(&former.settings);
         let problems: Vec<String> = answers.problems().iter().map(ToString::to_string).collect();
         if !problems.is_empty() {

@@ -144,6 +144,9 @@ pub struct Part {
     pub volume: Option<String>,
     /// The volume group that it belongs to.
     pub group: Option<String>,
+    /// The array that it is a member of, whether that runs or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub array: Option<Uuid>,
 }
 
 /// Who uses a disk, so that it must not be written.

@@ -193,6 +193,9 @@ fn natural(name: &str) -> (String, usize, Vec<u64>, String) {
     (kind, word.len(), numbers, name.to_owned())
 }
 
+/// What blkid finds on a member of a software RAID, whose UUID is the array's (util-linux 2.41, libblkid/src/superblocks/linux_raid.c).
+const RAID_MEMBER: &str = "linux_raid_member";
+
 /// `bottom` is what the hardware says, `top` what is written to: the map, or the same.
 fn disk(capture: &Capture, bottom: &Device, top: &Device) -> Disk {
     let mut uses = Vec::new();
@@ -235,6 +238,11 @@ fn content(capture: &Capture, device: &Device) -> Content {
         signature: part.fstype.clone(),
         volume: part.label.clone(),
         group: group(part),
+        array: part
+            .uuid
+            .as_deref()
+            .filter(|_| part.fstype.as_deref() == Some(RAID_MEMBER))
+            .and_then(|array| Uuid::parse_str(array).ok()),
     });
     Content {
         signature: device.fstype.clone(),

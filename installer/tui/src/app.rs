@@ -69,8 +69,6 @@ pub struct App {
     pub(crate) progress: Progress,
     pub(crate) records: Records,
     pub(crate) help: bool,
-    /// What can be kept of the hosts that are there, a line each, by the places of their disks.
-    pub(crate) formers: BTreeMap<usize, Vec<String>>,
     pub(crate) keyboards: Vec<Keyboard>,
     pub(crate) keyboard_note: Option<String>,
     pub(crate) seed: Seed,
@@ -104,7 +102,6 @@ impl App {
             progress: Progress::default(),
             records: Records::default(),
             help: false,
-            formers: BTreeMap::new(),
             keyboards: Vec::new(),
             keyboard_note: None,
             seed,
@@ -125,8 +122,7 @@ impl App {
     /// With what can be kept of the hosts that are on disks already, in words, by the places of the disks.
     #[must_use]
     pub fn with_formers(mut self, formers: BTreeMap<usize, Vec<String>>) -> Self {
-        self.form.formers = formers.keys().copied().collect();
-        self.formers = formers;
+        self.form.formers = formers;
         self
     }
 

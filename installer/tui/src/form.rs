@@ -1,6 +1,6 @@
 //! What a person fills in, and the answers that follow from it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use xenolith_answers::{
@@ -24,8 +24,8 @@ pub struct Form {
     pub disks: Vec<usize>,
     /// What becomes of storage for guests: one of [`Form::storage_ways`]. Not chosen: what suits the disks.
     pub storage: Option<StorageKind>,
-    /// Disks with a host whose settings can be kept, by their places in the machine's list.
-    pub formers: BTreeSet<usize>,
+    /// What can be kept of the hosts that are on disks, a line each, by the places of the disks in the machine's list.
+    pub formers: BTreeMap<usize, Vec<String>>,
     /// What becomes of those settings: one of [`SETTINGS_WAYS`].
     pub settings: usize,
     /// Disks that storage gets besides.
@@ -106,10 +106,11 @@ pub const V4_FIXED: usize = 1;
 pub const V6_FIXED: usize = 3;
 
 impl Form {
-    /// Whether the chosen disk has a host whose settings can be kept: a single one, as mirrors are not read by the installer.
-    pub fn former(&self) -> Option<usize> {
-        let [only] = self.disks.as_slice() else { return None };
-        self.formers.contains(only).then_some(*only)
+    /// What can be kept of the host on the chosen disks: of a single one, which may lie on both.
+    pub fn former(&self) -> Option<&[String]> {
+        let mut found = self.disks.iter().filter_map(|disk| self.formers.get(disk));
+        let first = found.next()?;
+        found.all(|other| other == first).then_some(first.as_slice())
     }
 
     /// How the state is encrypted.
@@ -129,9 +130,9 @@ impl Form {
             xenolith_installer::found(disk)
                 .is_some_and(|found| found.product == Product::Xenolith && found.storage.is_some())
         };
-        if let [only] = self.disks.as_slice()
-            && machine.disks.get(*only).is_some_and(stays)
-        {
+        // Whether two disks hold the same storage is for the plan to say.
+        let mut chosen = self.disks.iter().filter_map(|index| machine.disks.get(*index)).peekable();
+        if chosen.peek().is_some() && chosen.all(stays) {
             ways.push(StorageKind::Keep);
         }
         ways
@@ -322,4 +323,23 @@ fn filled(text: &str) -> Option<String> {
 
 fn several(text: &str) -> Vec<String> {
     text.split([' ', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_kept_of_one_host_that_may_lie_on_both_disks() {
+        let kept = |disks: &[usize], formers: &[(usize, &str)]| {
+            let formers = formers.iter().map(|(disk, name)| (*disk, vec![(*name).to_owned()])).collect();
+            let form = Form { disks: disks.to_vec(), formers, ..Form::default() };
+            form.former().map(|lines| lines.concat())
+        };
+        assert_eq!(kept(&[0], &[]), None);
+        assert_eq!(kept(&[0], &[(0, "a"), (1, "b")]).as_deref(), Some("a"));
+        assert_eq!(kept(&[0, 1], &[(0, "a"), (1, "a")]).as_deref(), Some("a"));
+        assert_eq!(kept(&[0, 1], &[(1, "a")]).as_deref(), Some("a"), "beside a disk that is new");
+        assert_eq!(kept(&[0, 1], &[(0, "a"), (1, "b")]), None, "which of them?");
+    }
 }

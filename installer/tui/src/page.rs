@@ -314,9 +314,7 @@ fn summary(app: &App) -> Vec<Item> {
         words.push(format!("State         {seal}"));
     }
     words.push(format!("Storage       {}", disks::storage_in_words(app)));
-    if let Some(lines) =
-        form.former().filter(|_| form.keeps_settings()).and_then(|disk| app.formers.get(&disk))
-    {
+    if let Some(lines) = form.former().filter(|_| form.keeps_settings()) {
         words.push("Kept of the host that is there:".to_owned());
         words.extend(lines.iter().map(|line| format!("  {line}")));
         words.push(format!("Pool          {}", pool::in_words(form)));
