@@ -6,6 +6,7 @@ mod disk;
 mod encrypted;
 mod guests;
 mod install;
+mod kept;
 mod media;
 mod netboot;
 mod power;
@@ -53,7 +54,12 @@ pub const CHECKS: &[Check] = &[
     rare(
         "reinstall",
         "a second installation keeps the storage of the first, byte for byte, and what the host is known by",
-        storage::reinstall,
+        kept::on_one_disk,
+    ),
+    rare(
+        "reinstall-mirror",
+        "the same on two disks that mirror each other, one of which has missed the last that was written",
+        kept::on_a_mirror,
     ),
     rare(
         "power-cuts",

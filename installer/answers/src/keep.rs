@@ -91,7 +91,7 @@ impl Answers {
     }
 }
 
-/// What is kept is not told as well, and is kept of one host.
+/// What is kept is not told as well.
 pub(crate) fn check(answers: &Answers, problems: &mut Problems) {
     if let Some(Keep::Only(parts)) = &answers.kept {
         let mut sorted = parts.clone();
@@ -99,13 +99,6 @@ pub(crate) fn check(answers: &Answers, problems: &mut Problems) {
         sorted.dedup();
         problems.unless(!parts.is_empty(), "settings", "names nothing that is kept; leave it out");
         problems.unless(sorted.len() == parts.len(), "settings", "names a part twice");
-    }
-    if answers.kept.is_some() {
-        problems.unless(
-            answers.target.disks.len() == 1,
-            "settings",
-            "are kept on a single target only so far: what two disks mirror is not read by the installer",
-        );
     }
     let Answers { host, network, access, .. } = answers;
     let told = [
