@@ -66,13 +66,11 @@ pub fn on_one_disk(context: &Context) -> anyhow::Result<Count> {
     again(context, "reinstall", &["vda"], |_| Ok(()))
 }
 
-/// The same on two disks that mirror each other, of which the second misses what was written last.
+/// The same on two disks that mirror each other. What the host knows last is known to the first disk alone, so that half counts.
 pub fn on_a_mirror(context: &Context) -> anyhow::Result<Count> {
     again(context, "reinstall-mirror", &["vda", "vdb"], |vm| {
         mirrored(vm, 0)?;
-        for (array, half) in [("/dev/md127", "/dev/vdb7"), ("/dev/md/xenolith-sr", "/dev/vdb8")] {
-            vm.ssh_ok(&format!("mdadm {array} --fail {half} && mdadm {array} --remove {half}"))?;
-        }
+        vm.ssh_ok("mdadm /dev/md127 --fail /dev/vdb7 && mdadm /dev/md127 --remove /dev/vdb7")?;
         mirrored(vm, 1)
     })
 }

@@ -58,7 +58,7 @@ pub const CHECKS: &[Check] = &[
     ),
     rare(
         "reinstall-mirror",
-        "the same on two disks that mirror each other, one of which has missed the last that was written",
+        "the same on two disks that mirror each other, one of which knows less",
         kept::on_a_mirror,
     ),
     rare(
