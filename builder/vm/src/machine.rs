@@ -73,8 +73,6 @@ pub struct Machine {
     /// Whether the network card, from which the machine starts after its media, is on a wire of somebody else ([`WIRE_SOCKET`]) instead
     /// of on QEMU's own network.
     pub wire: bool,
-    /// Whether there is a second network card, beside the first at the same hub of QEMU's own network.
-    pub two_cards: bool,
     /// An OEM string in the firmware's tables (SMBIOS type 11).
     pub oem_string: Option<String>,
     /// The folder that is the memory of the machine's TPM 2.0, if it has one; an empty one makes a fresh TPM.
@@ -101,7 +99,6 @@ impl Machine {
             ssh_port: None,
             boot_url: None,
             wire: false,
-            two_cards: false,
             oem_string: None,
             tpm: None,
             serial: Serial::Events,
@@ -197,20 +194,7 @@ impl Machine {
         if let Some(url) = &self.boot_url {
             network.push_str(&format!(",bootfile={url}"));
         }
-        let mut args = vec!["-netdev".to_owned(), network];
-        let cards: &[&str] = match self.two_cards {
-            false => &["net0"],
-            true => {
-                for port in ["hub0,netdev=net0", "hub1", "hub2"] {
-                    args.extend(["-netdev".to_owned(), format!("hubport,hubid=0,id={port}")]);
-                }
-                &["hub1", "hub2"]
-            }
-        };
-        for card in cards {
-            args.extend(["-device".to_owned(), format!("virtio-net-pci,netdev={card},romfile=")]);
-        }
-        args
+        vec!["-netdev".into(), network, "-device".into(), "virtio-net-pci,netdev=net0,romfile=".into()]
     }
 }
 
@@ -288,16 +272,5 @@ mod tests {
         let args = joined(&machine);
         assert!(!args.contains("user,") && args.contains("remote.path=/vm/wire.sock"), "{args}");
         assert!(args.contains("netdev=net0,romfile=,bootindex=2"), "{args}");
-    }
-
-    #[test]
-    fn two_cards_are_at_one_hub_with_the_network_that_leads_to_ssh() {
-        let mut machine = Machine::new(Path::new("/t"), Path::new("/r"), vec![]);
-        machine.ssh_port = Some(2222);
-        assert!(!joined(&machine).contains("hub"));
-        machine.two_cards = true;
-        let args = joined(&machine);
-        assert!(args.contains("hubid=0,id=hub0,netdev=net0"), "{args}");
-        assert!(args.contains("netdev=hub1,romfile=") && args.contains("netdev=hub2,romfile="), "{args}");
     }
 }

@@ -27,14 +27,13 @@ pub const INSTALLED: &str = "Xenolith is installed.";
 pub const DONE_BEFORE: &str = "installed from these answers before";
 /// What a machine on QEMU's own network calls the one that it runs on.
 const HOST: &str = "10.0.2.2";
-/// The names that QEMU's first and second network interface have in their hardware.
+/// The name that QEMU's first network interface has in its hardware.
 const MAC: &str = "52:54:00:12:34:56";
-const SECOND_MAC: &str = "52:54:00:12:34:57";
 
 /// Answers for the machine's one disk. A disk that is not empty is refused, so the second installation would be, too, if it were tried.
-fn answers(key: &str, network: &str, more: &str) -> String {
+fn answers(key: &str, more: &str) -> String {
     format!(
-        "version = 1\n\n[target]\ndisks = [{{ path = \"vda\", size = \">= 8 GiB\" }}]\n\n[network]\n{network}\n[host]\nname = \"unattended\"\n\n\
+        "version = 1\n\n[target]\ndisks = [{{ path = \"vda\", size = \">= 8 GiB\" }}]\n\n[network]\n\n[host]\nname = \"unattended\"\n\n\
          [access]\nssh_keys = [\"{key}\"]\n\n[finish]\nthen = \"power-off\"\n{more}"
     )
 }
@@ -57,10 +56,8 @@ pub fn volume(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = empty_disk(folder.path())?;
     let (mut bench, key) = bench(context, "unattended-volume", &target)?;
-    let file = EspFile {
-        path: "answers.toml".into(),
-        content: EspContent::Bytes(answers(&key, "", "").into_bytes()),
-    };
+    let file =
+        EspFile { path: "answers.toml".into(), content: EspContent::Bytes(answers(&key, "").into_bytes()) };
     let stick = bench.folder().join("seed.img");
     fs::remove_file(&stick)?;
     seed::volume(&stick, &[key], vec![file])?;
@@ -83,8 +80,7 @@ pub fn volume(context: &Context) -> anyhow::Result<Count> {
     bench.run(is_installed)
 }
 
-/// An OEM string names a server on the machine that it runs on, which answers for the machine and gets a report. The host bonds its two
-/// cards by LACP; at a hub there is nobody to agree with, so one of them carries everything.
+/// An OEM string names a server on the machine that it runs on, which answers for the machine and gets a report.
 pub fn url(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = empty_disk(folder.path())?;
@@ -92,11 +88,8 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let place = format!("http://{HOST}:{}", listener.local_addr()?.port());
     let report = format!("report_to = \"{place}/report\"\nreport_insecure = true\n");
-    let bond = format!("bond = {{ members = [\"{MAC}\", \"{SECOND_MAC}\"], mode = \"lacp\" }}\n");
-    let told = serve(listener, answers(&key, &bond, &report));
-    let machine = bench.machine();
-    machine.two_cards = true;
-    machine.oem_string = Some(format!("xenolith.answers={place}/answers insecure"));
+    let told = serve(listener, answers(&key, &report));
+    bench.machine().oem_string = Some(format!("xenolith.answers={place}/answers insecure"));
     bench.run(installs)?;
     let (line, asked) = told.recv_timeout(ACTION).context("the machine has asked for nothing")?;
     ensure!(line.starts_with("POST /answers "), "it asks otherwise: {line}");
@@ -111,13 +104,7 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
     let machine = bench.machine();
     machine.oem_string = None;
     machine.media = vec![target];
-    bench.run(|vm| {
-        ready(vm)?;
-        let bond = vm.ssh_ok("cat /proc/net/bonding/*")?;
-        let members = bond.matches("Slave Interface:").count();
-        ensure!(bond.contains("802.3ad") && members == 2, "not two cards bonded by LACP:\n{bond}");
-        is_installed(vm)
-    })
+    bench.run(is_installed)
 }
 
 /// A machine with nothing but an empty disk, on a wire with a DHCP server that gives addresses and no more. Its firmware starts by PXE
@@ -128,7 +115,7 @@ pub fn dhcp(context: &Context) -> anyhow::Result<Count> {
     let (mut bench, key) = bench(context, "unattended-dhcp", &target)?;
     let rack = folder.path().join("rack");
     fs::create_dir(&rack)?;
-    fs::write(rack.join(format!("{}.toml", MAC.replace(':', "-"))), answers(&key, "", ""))?;
+    fs::write(rack.join(format!("{}.toml", MAC.replace(':', "-"))), answers(&key, ""))?;
     let set = context.artefacts()?.file("netboot", "");
     let text = |path: &Path| path.to_str().map(str::to_owned).context("a folder's name is no text");
     let words = context.xenolith_words(&["--json", "serve", &text(&set)?, "--answers", &text(&rack)?]);
