@@ -3,7 +3,9 @@
 use anyhow::ensure;
 use xenolith_vm::{Medium, Vm};
 
-use super::storage::{ANSWERS, attached, install, mirrored, roomy_disk, storage_is_there, write_answers};
+use super::storage::{
+    ANSWERS, attached, install, mirrored, roomy_disk, rules, storage_is_there, write_answers,
+};
 use crate::{
     context::{Context, Count},
     host::{Bench, power_off, ready},
@@ -34,11 +36,10 @@ fn leave_marks(vm: &mut Vm) -> anyhow::Result<Known> {
 /// Installs on these disks by answers that keep all that the host on them was told, and its storage.
 fn install_keeping(vm: &mut Vm, disks: &[&str]) -> anyhow::Result<()> {
     ready(vm)?;
-    let rules: Vec<String> = disks.iter().map(|disk| format!("{{ path = \"{disk}\" }}")).collect();
     let answers = format!(
         "version = 1\nsettings = \"keep\"\n[target]\ndisks = [{}]\nerase = true\n[storage]\nkind = \"keep\"\n\
          [network]\n[access]\n[finish]\nthen = \"stay\"\n",
-        rules.join(", ")
+        rules(disks)
     );
     vm.ssh_ok(&format!("cat > {ANSWERS} <<END\n{answers}END"))?;
     let plan = vm.ssh_ok(&format!("xenolith-install --answers {ANSWERS} --dry-run"))?;

@@ -28,17 +28,22 @@ pub fn attached(path: &Path) -> Medium {
     Medium::Disk { path: path.to_owned(), throw_away: false }
 }
 
+/// Rules of answers that choose these disks.
+pub fn rules(disks: &[&str]) -> String {
+    let rules: Vec<String> = disks.iter().map(|disk| format!("{{ path = \"{disk}\" }}")).collect();
+    rules.join(", ")
+}
+
 /// Writes answers for these disks, with the key that the seed has let in.
 ///
 /// # Errors
 /// When the machine cannot be reached.
 pub fn write_answers(vm: &Vm, disks: &[&str], storage: &str) -> anyhow::Result<()> {
-    let rules: Vec<String> = disks.iter().map(|disk| format!("{{ path = \"{disk}\" }}")).collect();
     let command = format!(
         "umask 077; key=$(cat /etc/ssh/authorized_keys.d/root); cat > {ANSWERS} <<END\n\
          version = 1\n[target]\ndisks = [{}]\nerase = true\n[storage]\nkind = \"{storage}\"\n[network]\n[access]\n\
          ssh_keys = [\"$key\"]\n[finish]\nthen = \"stay\"\nEND",
-        rules.join(", ")
+        rules(disks)
     );
     vm.ssh_ok(&command)?;
     Ok(())
