@@ -8,6 +8,8 @@ use std::{
 use fatfs::{Date, DateTime, FatType, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use fs_err as fs;
 
+use crate::sparse::Sparse;
+
 /// FAT32 needs at least 65,525 clusters; with clusters of one sector that is 33 MiB and a little.
 const SMALLEST: u64 = 34 << 20;
 const MIB: u64 = 1 << 20;
@@ -71,14 +73,25 @@ pub fn smallest_size(files: &[EspFile]) -> io::Result<u64> {
 
 /// Writes a FAT32 file system of `size` bytes to a new sparse file.
 ///
+/// # Errors
+/// As [`make`], or when the file cannot be written.
+pub fn write(out: &Path, size: u64, label: &str, volume_id: u32, files: &[EspFile]) -> io::Result<()> {
+    use fs::os::unix::fs::FileExt as _;
+    let made = make(size, label, volume_id, files)?;
+    let file = fs::OpenOptions::new().write(true).create_new(true).open(out)?;
+    file.set_len(size)?;
+    made.pieces().try_for_each(|(at, piece)| file.write_all_at(piece, at))?;
+    file.sync_all()
+}
+
+/// Makes a FAT32 file system of `size` bytes.
+///
 /// `volume_id` is the FAT serial number, eight hexadecimal digits in `/dev/disk/by-uuid`.
 ///
 /// # Errors
 /// When a file cannot be read, or they do not fit.
-pub fn write(out: &Path, size: u64, label: &str, volume_id: u32, files: &[EspFile]) -> io::Result<()> {
-    let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(out)?;
-    file.set_len(size)?;
-    let mut disk = ZeroSkipping { file };
+pub fn make(size: u64, label: &str, volume_id: u32, files: &[EspFile]) -> io::Result<Sparse> {
+    let mut disk = Sparse::new(size);
     let mut name = [b' '; 11];
     for (to, from) in name.iter_mut().zip(label.bytes()) {
         *to = from;
@@ -101,65 +114,14 @@ pub fn write(out: &Path, size: u64, label: &str, volume_id: u32, files: &[EspFil
             target.truncate()?;
             match &item.content {
                 EspContent::Bytes(bytes) => target.write_all(bytes)?,
-                EspContent::File(path) => {
-                    let bytes = fs::read(path)?;
-                    target.write_all(&bytes)?;
-                }
+                EspContent::File(path) => target.write_all(&fs::read(path)?)?,
             }
             target.flush()?;
         }
     }
     volume.unmount()?;
-    disk.file.sync_all()
-}
-
-/// A fresh sparse file: writing zeros where nothing has been written would only make it less sparse, but FAT tables
-/// are formatted with zeros, megabytes of them. A write of nothing but zeros beyond the reserved sectors that covers a
-/// hole is passed over.
-struct ZeroSkipping {
-    file: fs::File,
-}
-
-impl io::Read for ZeroSkipping {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl Write for ZeroSkipping {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let zeros = buffer.len() >= 512 && buffer.iter().all(|byte| *byte == 0);
-        if zeros && self.is_hole(buffer.len())? {
-            self.file.seek(SeekFrom::Current(i64::try_from(buffer.len()).unwrap_or(0)))?;
-            return Ok(buffer.len());
-        }
-        self.file.write(buffer)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Seek for ZeroSkipping {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
-    }
-}
-
-impl ZeroSkipping {
-    /// Whether the next `length` bytes were never written.
-    fn is_hole(&mut self, length: usize) -> io::Result<bool> {
-        use nix::unistd::{Whence, lseek64};
-        let here = self.file.stream_position()?;
-        let data = lseek64(self.file.file(), here.cast_signed(), Whence::SeekData);
-        self.file.seek(SeekFrom::Start(here))?;
-        Ok(match data {
-            Ok(next) => next.cast_unsigned() >= here + length as u64,
-            Err(nix::errno::Errno::ENXIO) => true,
-            Err(error) => return Err(error.into()),
-        })
-    }
+    disk.seek(SeekFrom::Start(0))?;
+    Ok(disk)
 }
 
 #[cfg(test)]

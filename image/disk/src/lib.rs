@@ -6,4 +6,5 @@ pub mod esp;
 pub mod fat12;
 pub mod long_name;
 pub mod reserved;
+pub mod sparse;
 pub mod table;

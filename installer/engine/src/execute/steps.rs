@@ -3,11 +3,9 @@
 use std::{
     collections::BTreeSet,
     io::{self, BufReader, Read, Seek, SeekFrom, Write},
-    path::Path,
 };
 
 use fs_err as fs;
-use nix::unistd::{Whence, lseek64};
 use uuid::Uuid;
 use xenolith_disk::{disk, esp};
 use xenolith_layout::{
@@ -132,26 +130,24 @@ impl<D: Devices> Work<'_, D> {
             .map_err(StepError::ReadBack)
     }
 
-    /// The file system is put together in a sparse file; its tables and files all lie at its start. Its first MiB comes last: without
-    /// it there is no file system, where the table of an installation before still says that there should be one.
+    /// The file system is put together in memory; its tables and files all lie at its start. Its first MiB comes last: without it there
+    /// is no file system, where the table of an installation before still says that there should be one.
     fn make_esp(&mut self, id: &DiskId, serial: u32) -> Result<(), StepError> {
         let layout = layout(self.plan, id);
         let partition = layout.partition(Role::Esp).expect("every layout has an ESP");
-        let made = tempfile::tempdir_in(&self.source.scratch)?;
-        let file = made.path().join("esp.img");
-        esp::write(&file, layout.length(partition).get(), names::ESP_FS_LABEL, serial, &self.source.esp)?;
+        let size = layout.length(partition).get();
+        let mut made = esp::make(size, names::ESP_FS_LABEL, serial, &self.source.esp)?;
         let mut disk = self.devices.open(id)?;
-        let (first, length) = (layout.offset(partition), end_of_data(&file)?);
-        let mut file = fs::File::open(&file)?;
+        let (first, length) = (layout.offset(partition), Bytes::new(made.end()));
         let head = length.min(EDGE);
-        file.seek(SeekFrom::Start(head.get()))?;
+        made.seek(SeekFrom::Start(head.get()))?;
         disk.seek(SeekFrom::Start((first + head).get()))?;
         let rest = length.checked_sub(head).expect("a head is no longer");
-        copy(&mut (&mut file).take(rest.get()), &mut disk, |done| self.progress(done, length))?;
+        copy(&mut (&mut made).take(rest.get()), &mut disk, |done| self.progress(done, length))?;
         self.devices.flush(&mut disk)?;
-        file.rewind()?;
+        made.rewind()?;
         disk.seek(SeekFrom::Start(first.get()))?;
-        copy(&mut file.take(head.get()), &mut disk, |done| self.progress(rest + done, length))?;
+        copy(&mut made.take(head.get()), &mut disk, |done| self.progress(rest + done, length))?;
         Ok(self.devices.flush(&mut disk)?)
     }
 
@@ -254,19 +250,5 @@ fn copy(from: &mut impl Read, to: &mut impl Write, mut progress: impl FnMut(Byte
         to.write_all(&buffer[..length])?;
         done = done + Bytes::new(length as u64);
         progress(done);
-    }
-}
-
-/// Where the last data of a sparse file end.
-fn end_of_data(file: &Path) -> io::Result<Bytes> {
-    let file = fs::File::open(file)?;
-    let mut end = 0;
-    loop {
-        let start = match lseek64(file.file(), end, Whence::SeekData) {
-            Ok(start) => start,
-            Err(nix::errno::Errno::ENXIO) => return Ok(Bytes::new(end.cast_unsigned())),
-            Err(error) => return Err(error.into()),
-        };
-        end = lseek64(file.file(), start, Whence::SeekHole)?;
     }
 }
