@@ -66,7 +66,7 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         leads_to(vm, RIGHT, "[> Install <]")?;
         press(vm, ENTER)?;
         watches(vm)?;
-        until(vm, ">>   read the system back")?;
+        until(vm, ">>   write the boot files")?;
         picture(vm, "installer-progress.png")?;
         until(vm, "Xenolith is installed.")?;
         picture(vm, "installer-done.png")?;

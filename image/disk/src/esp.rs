@@ -1,7 +1,7 @@
 //! The EFI system partition: FAT32 by the `fatfs` crate, same bytes for the same files.
 
 use std::{
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,8 @@ use crate::sparse::Sparse;
 /// FAT32 needs at least 65,525 clusters; with clusters of one sector that is 33 MiB and a little.
 const SMALLEST: u64 = 34 << 20;
 const MIB: u64 = 1 << 20;
+/// Bytes of a file.
+const COPIED_AT_ONCE: usize = 256 << 10;
 
 /// A file on the ESP.
 pub struct EspFile {
@@ -114,7 +116,12 @@ pub fn make(size: u64, label: &str, volume_id: u32, files: &[EspFile]) -> io::Re
             target.truncate()?;
             match &item.content {
                 EspContent::Bytes(bytes) => target.write_all(bytes)?,
-                EspContent::File(path) => target.write_all(&fs::read(path)?)?,
+                EspContent::File(path) => {
+                    io::copy(
+                        &mut BufReader::with_capacity(COPIED_AT_ONCE, fs::File::open(path)?),
+                        &mut target,
+                    )?;
+                }
             }
             target.flush()?;
         }

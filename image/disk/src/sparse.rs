@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Bytes that are kept or left out together.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 1 << 20;
 
 /// A disk of a fixed size whose bytes are zero until something else is written.
 ///

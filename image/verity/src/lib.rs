@@ -20,9 +20,11 @@
 //! Source: Linux Documentation/admin-guide/device-mapper/verity.rst, and cryptsetup's on-disk description of the
 //! superblock (version 1); checked against veritysetup 2.7.5.
 
+mod aligned;
 mod superblock;
 mod tree;
 
+pub use aligned::Aligned;
 pub use superblock::{NotOurs, Superblock};
 pub use tree::{Place, TreeShape, VerityError, build, verify};
 pub use xenolith_layout::{RootHash, VERITY_BLOCK, VERITY_SALT, verity_uuid};

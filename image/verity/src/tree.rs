@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use xenolith_layout::{Bytes, RootHash, VERITY_BLOCK, VERITY_SALT, verity_uuid};
 
+use crate::Aligned;
 use crate::superblock::{NotOurs, Superblock};
 
 /// How many blocks and levels a tree has.
@@ -104,7 +105,11 @@ pub enum VerityError {
 /// # Errors
 /// [`VerityError::Length`] unless the data are whole blocks, at least one; [`VerityError::Read`] also if they end before
 /// `data_len`; [`VerityError::Write`].
-pub fn build(data: &mut impl Read, data_len: Bytes, out: &mut impl Write) -> Result<RootHash, VerityError> {
+pub fn build(
+    data: &mut (impl Read + Send),
+    data_len: Bytes,
+    out: &mut impl Write,
+) -> Result<RootHash, VerityError> {
     let data_blocks = data_len.get() / VERITY_BLOCK.get();
     if data_blocks == 0 || data_len.round_down(VERITY_BLOCK) != data_len {
         return Err(VerityError::Length(data_len));
@@ -139,7 +144,11 @@ pub fn build(data: &mut impl Read, data_len: Bytes, out: &mut impl Write) -> Res
 ///
 /// # Errors
 /// [`VerityError::Mismatch`] names the first bad block: the tree from its top downwards, then the data in order.
-pub fn verify(data: &mut impl Read, tree: &mut impl Read, root: &RootHash) -> Result<(), VerityError> {
+pub fn verify(
+    data: &mut (impl Read + Send),
+    tree: &mut (impl Read + Send),
+    root: &RootHash,
+) -> Result<(), VerityError> {
     let mut first = [0; BLOCK];
     tree.read_exact(&mut first).map_err(|source| VerityError::Read { place: Place::Superblock, source })?;
     let head = first.first_chunk().expect("a block is longer than a superblock");
@@ -167,25 +176,33 @@ pub fn verify(data: &mut impl Read, tree: &mut impl Read, root: &RootHash) -> Re
 type Hash = [u8; 32];
 const BLOCK: usize = 4096;
 const FAN_OUT: usize = BLOCK / size_of::<Hash>();
-/// Blocks that are read before they are hashed together: 16 MiB, enough to keep every core busy.
-const BATCH: usize = 4096;
+/// Blocks that are read before they are hashed together: 4 MiB, enough to keep every core busy.
+const BATCH: usize = 1024;
 
-/// Reads `blocks` blocks and hands them on in batches, with the number of the first block of each.
+/// Reads `blocks` blocks and hands them on in batches, with the number of the first block of each; one is read while the one before it
+/// is worked on.
 fn for_each_batch(
-    from: &mut impl Read,
+    from: &mut (impl Read + Send),
     blocks: u64,
-    place: impl Fn(u64) -> Place,
-    mut each: impl FnMut(u64, &[u8]) -> Result<(), VerityError>,
+    place: impl Fn(u64) -> Place + Sync,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), VerityError> + Send,
 ) -> Result<(), VerityError> {
-    let batch_len = usize::try_from(blocks).unwrap_or(BATCH).min(BATCH);
-    let mut buffer = vec![0; batch_len * BLOCK];
-    let mut next = 0;
-    while next < blocks {
-        let count = usize::try_from(blocks - next).unwrap_or(batch_len).min(batch_len);
-        let batch = &mut buffer[..count * BLOCK];
-        from.read_exact(batch).map_err(|source| VerityError::Read { place: place(next), source })?;
-        each(next, batch)?;
-        next += count as u64;
+    let length = |first: u64| usize::try_from(blocks - first).unwrap_or(BATCH).min(BATCH) * BLOCK;
+    let mut read = |first: u64, buffer: &mut Aligned| {
+        let batch = &mut buffer[..length(first)];
+        from.read_exact(batch).map_err(|source| VerityError::Read { place: place(first), source })
+    };
+    let (mut here, mut ahead) = (Aligned::new(length(0)), Aligned::new(length(0)));
+    let mut first = 0;
+    read(first, &mut here)?;
+    while first < blocks {
+        let batch = &here[..length(first)];
+        let next = first + (batch.len() / BLOCK) as u64;
+        let (done, more) = rayon::join(|| each(first, batch), || read(next, &mut ahead));
+        done?;
+        more?;
+        first = next;
+        std::mem::swap(&mut here, &mut ahead);
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ mod plan;
 mod text;
 
 pub use execute::{
-    Devices, Event, ExecuteError, FileDevices, Journal, JournalError, Place, Source, StatePlace, StepError,
-    execute,
+    Devices, Disk, Event, ExecuteError, FileDevices, Journal, JournalError, Place, Source, StatePlace,
+    StepError, execute,
 };
 pub use found::{Installation, Product, found, holds};
 pub use plan::{DiskId, Erased, Image, KeepError, Plan, PlanError, Seal, Step, StoragePlan, Target, plan};

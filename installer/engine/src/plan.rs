@@ -24,7 +24,7 @@ use crate::found::holds;
 use crate::keep::{Kept, kept};
 
 /// Counts up when the meaning of a plan changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is installed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -126,13 +126,8 @@ pub enum Step {
         /// Which.
         disk: DiskId,
     },
-    /// Root image and verity tree are written into slot A.
+    /// Root image and verity tree are written into slot A, read back from the disk, past all caches, and proven by the root hash.
     WriteImage {
-        /// Which.
-        disk: DiskId,
-    },
-    /// Both are read back from the disk, past all caches, and proven by the root hash.
-    VerifyImage {
         /// Which.
         disk: DiskId,
     },
@@ -173,7 +168,7 @@ impl Step {
     pub fn disks(&self) -> Vec<&DiskId> {
         match self {
             // The firmware's own memory is no disk.
-            Self::Confirm | Self::VerifyImage { .. } | Self::Register { .. } => Vec::new(),
+            Self::Confirm | Self::Register { .. } => Vec::new(),
             Self::Clear { disk }
             | Self::ClearSystem { disk }
             | Self::WriteImage { disk }
@@ -391,7 +386,6 @@ fn steps(
     };
     for (number, disk) in targets.iter().enumerate() {
         steps.push(Step::WriteImage { disk: disk.clone() });
-        steps.push(Step::VerifyImage { disk: disk.clone() });
         if !keep {
             steps.push(esp(number, disk));
         }

@@ -66,8 +66,7 @@ impl fmt::Display for Step {
             Self::Confirm => f.write_str("make sure that somebody has agreed"),
             Self::Clear { disk } => write!(f, "clear {}", disk.path),
             Self::ClearSystem { disk } => write!(f, "clear {}, all but its storage", disk.path),
-            Self::WriteImage { disk } => write!(f, "write the system to {}", disk.path),
-            Self::VerifyImage { disk } => write!(f, "read the system back from {}", disk.path),
+            Self::WriteImage { disk } => write!(f, "write the system to {} and read it back", disk.path),
             Self::MakeEsp { disk, .. } => write!(f, "write the boot files to {}", disk.path),
             Self::MakeState { disks, seal } => {
                 let mirrored = if disks.len() > 1 { ", mirrored" } else { "" };

@@ -9,7 +9,7 @@ use serde_json::json;
 use xenolith_installer::{
     Devices as _, DiskId, Event, ExecuteError, FileDevices, Journal, StepError, execute,
 };
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, Slot, disk::Role};
 
 #[test]
 fn a_plan_is_carried_out_once_and_what_is_done_is_not_done_again() {
@@ -61,7 +61,7 @@ fn a_step_that_failed_is_tried_again_and_those_before_are_not() {
     assert!(matches!(error, ExecuteError::Step { source: StepError::Length { .. }, .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        format!("step 3 of {} failed: write the system to /dev/sda", bench.plan.steps.len())
+        format!("step 3 of {} failed: write the system to /dev/sda and read it back", bench.plan.steps.len())
     );
     assert_eq!(events.last(), Some(&Event::Began { step: 2 }));
     fs::write(&bench.source.root, &root).unwrap();
@@ -77,12 +77,23 @@ fn a_step_that_failed_is_tried_again_and_those_before_are_not() {
 #[test]
 fn a_disk_that_gives_back_something_else_never_boots() {
     let bench = one_disk();
-    let disk = bench.disk();
-    let mut lying = bench.cut(usize::MAX);
-    lying.lies = true;
-    let error = bench.run(&lying, "journal").0.unwrap_err();
-    assert!(matches!(error, ExecuteError::Step { source: StepError::ReadBack(_), .. }), "{error:?}");
-    assert!(!bench.has_table(&disk));
+    let layout = &bench.plan.targets[0].layout;
+    let place = |role| layout.offset(layout.partition(role).unwrap());
+    let image = &bench.plan.image;
+    let last = |role, length| place(role) + Bytes::new(length - 1);
+    for bad in [
+        place(Role::Verity(Slot::A)),
+        last(Role::Verity(Slot::A), image.verity.get()),
+        place(Role::Root(Slot::A)),
+        last(Role::Root(Slot::A), image.root.get()),
+    ] {
+        let disk = bench.disk();
+        let mut devices = bench.cut(usize::MAX);
+        devices.bad = Some(bad);
+        let error = bench.run(&devices, &format!("journal-{}", bad.get())).0.unwrap_err();
+        assert!(matches!(error, ExecuteError::Step { source: StepError::ReadBack(_), .. }), "{error:?}");
+        assert!(!bench.has_table(&disk));
+    }
 }
 
 #[test]

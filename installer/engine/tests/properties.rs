@@ -184,8 +184,8 @@ proptest! {
             let clear = at(&|step| matches!(step, Step::Clear { disk } if *disk == erased.disk)).unwrap();
             prop_assert!(clear < activate);
             let is_target = plan.targets.iter().any(|target| target.disk == erased.disk);
-            let verify = at(&|step| matches!(step, Step::VerifyImage { disk } if *disk == erased.disk));
-            prop_assert!(verify.is_some() == is_target && verify.is_none_or(|verify| clear < verify && verify < activate));
+            let image = at(&|step| matches!(step, Step::WriteImage { disk } if *disk == erased.disk));
+            prop_assert!(image.is_some() == is_target && image.is_none_or(|image| clear < image && image < activate));
             let later = plan.steps[activate + 1..].iter().flat_map(Step::disks);
             prop_assert!(later.into_iter().all(|disk| *disk != erased.disk), "written after it was made to boot");
         }

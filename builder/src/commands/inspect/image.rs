@@ -129,7 +129,11 @@ pub fn root_image(
 }
 
 /// Reads every block of image and tree.
-pub fn verity(data: &mut impl Read, tree: &mut impl Read, root: &xenolith_layout::RootHash) -> Verity {
+pub fn verity(
+    data: &mut (impl Read + Send),
+    tree: &mut (impl Read + Send),
+    root: &xenolith_layout::RootHash,
+) -> Verity {
     match xenolith_verity::verify(data, tree, root) {
         Ok(()) => Verity::Holds,
         Err(error) => Verity::Broken { why: super::chain(&error) },

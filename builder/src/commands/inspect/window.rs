@@ -5,10 +5,12 @@
 //! (FAT, directories) end with an error where the chain is a ring.
 
 use std::{
-    cell::Cell,
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt as _,
-    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use nix::{
@@ -20,7 +22,7 @@ use nix::{
 const READS: u64 = 50_000_000;
 
 /// Something with bytes at offsets.
-pub trait Source {
+pub trait Source: Send + Sync {
     /// Reads up to `buffer.len()` bytes at `at`; 0 at the end.
     ///
     /// # Errors
@@ -61,8 +63,8 @@ impl Source for Vec<u8> {
 /// A range of a [`Source`].
 #[derive(Clone)]
 pub struct Window {
-    source: Rc<dyn Source>,
-    allowance: Rc<Cell<u64>>,
+    source: Arc<dyn Source>,
+    allowance: Arc<AtomicU64>,
     start: u64,
     length: u64,
     at: u64,
@@ -71,7 +73,8 @@ pub struct Window {
 impl Window {
     /// All of `source`, which is `length` bytes long.
     pub fn new(source: impl Source + 'static, length: u64) -> Self {
-        Self { source: Rc::new(source), allowance: Rc::new(Cell::new(READS)), start: 0, length, at: 0 }
+        let allowance = Arc::new(AtomicU64::new(READS));
+        Self { source: Arc::new(source), allowance, start: 0, length, at: 0 }
     }
 
     /// All of a file or block device.
@@ -145,12 +148,12 @@ impl Window {
     }
 
     fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let left = self.allowance.get().checked_sub(1).ok_or_else(|| {
+        let one_less = |left: u64| left.checked_sub(1);
+        self.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).map_err(|_| {
             io::Error::other(
                 "its structures are a ring, or far larger than any of ours: reading was given up",
             )
         })?;
-        self.allowance.set(left);
         let rest = usize::try_from(self.length.saturating_sub(at)).unwrap_or(usize::MAX);
         let count = rest.min(buffer.len());
         if count == 0 {

@@ -3,12 +3,15 @@
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Seek as _, SeekFrom},
     path::Path,
 };
 
-use fs_err as fs;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use fs_err::{self as fs, os::unix::fs::FileExt as _};
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise},
+};
 use uuid::Uuid;
 use xenolith_layout::{
     Bytes,
@@ -41,28 +44,55 @@ pub struct StatePlace<'a> {
     pub key: Option<&'a Path>,
 }
 
+/// An open disk, which is written at one place and read at another at the same time, and past all caches if it can: places, lengths and
+/// memory begin at multiples of 4096 bytes, as those of [`xenolith_verity::Aligned`] do.
+pub trait Disk: Sync {
+    /// Writes all of these bytes at this place.
+    ///
+    /// # Errors
+    /// When the disk says so.
+    fn write_at(&self, at: Bytes, bytes: &[u8]) -> io::Result<()>;
+
+    /// Comes back when all that was written lies on the disk.
+    ///
+    /// # Errors
+    /// When the disk says so.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Fills the buffer with what lies on the disk at this place, and comes out of no cache. It was flushed before.
+    ///
+    /// # Errors
+    /// When the disk says so, or ends.
+    fn read_back(&self, at: Bytes, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+impl Disk for fs::File {
+    fn write_at(&self, at: Bytes, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, at.get())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn read_back(&self, at: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        let signed = |number| i64::try_from(number).map_err(io::Error::other);
+        let (first, length) = (signed(at.get())?, signed(buffer.len() as u64)?);
+        posix_fadvise(self.file(), first, length, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        self.read_exact_at(buffer, at.get())
+    }
+}
+
 /// Whoever opens disks: this machine, or a test that takes them away in the middle.
 pub trait Devices {
     /// An open disk.
-    type Disk: Read + Write + Seek;
+    type Disk: Disk;
 
     /// Opens a disk for this installation alone.
     ///
     /// # Errors
     /// If somebody else uses it, or it is not the disk that the plan was made for.
     fn open(&self, disk: &DiskId) -> io::Result<Self::Disk>;
-
-    /// Comes back when all that was written lies on the disk.
-    ///
-    /// # Errors
-    /// When the disk says so.
-    fn flush(&self, disk: &mut Self::Disk) -> io::Result<()>;
-
-    /// Makes what is read from here on come from the disk and out of no cache.
-    ///
-    /// # Errors
-    /// As [`Devices::flush`], which has to come first.
-    fn forget(&self, disk: &mut Self::Disk) -> io::Result<()>;
 
     /// Makes the state file system with the files of `folder` in it.
     ///
@@ -88,11 +118,12 @@ impl Devices for FileDevices {
     type Disk = fs::File;
 
     fn open(&self, disk: &DiskId) -> io::Result<fs::File> {
-        use fs::os::unix::fs::OpenOptionsExt as _;
-        let mut options = fs::OpenOptions::new();
         // Of a block device: fails while anybody has it mounted or holds it (open(2)). Of a regular file it means nothing.
-        options.read(true).write(true).custom_flags(nix::libc::O_EXCL);
-        let mut file = options.open(&disk.path)?;
+        let mut file = match open(disk, OFlag::O_EXCL | OFlag::O_DIRECT) {
+            // Some file systems have files in caches only.
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => open(disk, OFlag::O_EXCL)?,
+            opened => opened?,
+        };
         let size = file.seek(SeekFrom::End(0))?;
         if size != disk.size.get() {
             let why = format!(
@@ -102,16 +133,7 @@ impl Devices for FileDevices {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        file.rewind()?;
         Ok(file)
-    }
-
-    fn flush(&self, disk: &mut fs::File) -> io::Result<()> {
-        disk.sync_all()
-    }
-
-    fn forget(&self, disk: &mut fs::File) -> io::Result<()> {
-        Ok(posix_fadvise(disk.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
     }
 
     fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
@@ -132,6 +154,11 @@ impl Devices for FileDevices {
     fn register(&self, entries: &[BootOption], gone: &BTreeSet<Uuid>) -> io::Result<()> {
         firmware::register(entries, gone)
     }
+}
+
+fn open(disk: &DiskId, flags: OFlag) -> io::Result<fs::File> {
+    use fs::os::unix::fs::OpenOptionsExt as _;
+    fs::OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(&disk.path)
 }
 
 /// mkfs writes into the disk at an offset: the kernel need not know of the partition, and nothing is mounted.

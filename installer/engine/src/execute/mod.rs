@@ -10,21 +10,23 @@
 //! does too, and the ESP's first MiB plays that part. Every step can be done again
 //! from its beginning: a run that failed goes on with the step that failed, and after a power cut a new one starts over.
 
+mod boot_files;
 mod container;
 mod device;
 mod firmware;
+mod image;
 mod journal;
 mod mirror;
 mod steps;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, thread};
 
 use serde::{Deserialize, Serialize};
 use xenolith_disk::{disk::DiskError, esp::EspFile};
 use xenolith_layout::Bytes;
 use xenolith_verity::VerityError;
 
-pub use device::{Devices, FileDevices, Place, StatePlace};
+pub use device::{Devices, Disk, FileDevices, Place, StatePlace};
 pub use journal::{Journal, JournalError};
 
 use crate::plan::Plan;
@@ -155,20 +157,26 @@ pub fn execute<D: Devices>(
     if plan.hash() != approved || journal.plan() != approved {
         return Err(ExecuteError::NotApproved);
     }
-    for (step, what) in plan.steps.iter().enumerate() {
-        if journal.is_done(step) {
-            tell(Event::Skipped { step });
-            continue;
+    thread::scope(|scope| {
+        let left =
+            plan.steps.iter().enumerate().filter(|(step, _)| !journal.is_done(*step)).map(|(_, what)| what);
+        let boot_files = boot_files::ahead(scope, plan, source, left);
+        for (step, what) in plan.steps.iter().enumerate() {
+            if journal.is_done(step) {
+                tell(Event::Skipped { step });
+                continue;
+            }
+            tell(Event::Began { step });
+            let mut work = steps::Work { plan, source, devices, boot_files: &boot_files, step, tell };
+            work.run(what).map_err(|source| ExecuteError::Step {
+                number: step + 1,
+                steps: plan.steps.len(),
+                what: what.to_string(),
+                source,
+            })?;
+            journal.done(step)?;
+            tell(Event::Done { step });
         }
-        tell(Event::Began { step });
-        steps::Work { plan, source, devices, step, tell }.run(what).map_err(|source| ExecuteError::Step {
-            number: step + 1,
-            steps: plan.steps.len(),
-            what: what.to_string(),
-            source,
-        })?;
-        journal.done(step)?;
-        tell(Event::Done { step });
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -2,20 +2,22 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek as _, SeekFrom},
+    sync::mpsc::Receiver,
 };
 
 use fs_err as fs;
 use uuid::Uuid;
-use xenolith_disk::{disk, esp};
+use xenolith_disk::{disk, sparse::Sparse};
 use xenolith_layout::{
     Bytes, Slot,
     boot_option::BootOption,
     disk::{DiskLayout, Partition, Role, STATE_BACKUP_SUPERBLOCK},
     names,
 };
+use xenolith_verity::Aligned;
 
-use super::{Devices, Event, Place, Source, StatePlace, StepError};
+use super::{Devices, Disk, Event, Place, Source, StatePlace, StepError, image};
 use crate::plan::{DiskId, Plan, Step};
 
 /// What old partition tables, file systems, arrays and volume groups leave lies within this of the start or the end of what they
@@ -29,6 +31,7 @@ pub(super) struct Work<'a, D> {
     pub(super) plan: &'a Plan,
     pub(super) source: &'a Source,
     pub(super) devices: &'a D,
+    pub(super) boot_files: &'a Receiver<io::Result<Sparse>>,
     pub(super) step: usize,
     pub(super) tell: &'a mut dyn FnMut(Event),
 }
@@ -39,8 +42,7 @@ impl<D: Devices> Work<'_, D> {
             Step::Confirm => Ok(()),
             Step::Clear { disk } => self.clear(disk),
             Step::WriteImage { disk } => self.write_image(disk),
-            Step::VerifyImage { disk } => self.verify_image(disk),
-            Step::MakeEsp { disk, serial } => self.make_esp(disk, *serial),
+            Step::MakeEsp { disk, .. } => self.make_esp(disk),
             Step::Activate { disk } => self.activate(disk),
             Step::ClearSystem { disk } => self.clear_system(disk),
             Step::MakeState { disks, seal } => self.make_state(disks, seal.is_some()),
@@ -58,97 +60,66 @@ impl<D: Devices> Work<'_, D> {
     /// The start first: from there on the disk does not boot. Then nothing that lay where a partition will begin or end is taken
     /// for its contents later.
     fn clear(&mut self, id: &DiskId) -> Result<(), StepError> {
-        let mut disk = self.devices.open(id)?;
+        let disk = self.devices.open(id)?;
         let last = id.size.checked_sub(EDGE).expect("a chosen disk is larger");
         for at in [Bytes::ZERO, last] {
-            zero(&mut disk, at, EDGE)?;
-            self.devices.flush(&mut disk)?;
+            zero(&disk, at, EDGE)?;
+            disk.flush()?;
         }
         let layout = layout(self.plan, id);
         for partition in &layout.partitions {
-            empty(&mut disk, layout, partition)?;
+            empty(&disk, layout, partition)?;
         }
-        Ok(self.devices.flush(&mut disk)?)
+        Ok(disk.flush()?)
     }
 
     /// The ESP first, and flushed: from there on the disk does not boot. Neither table nor storage are touched.
     fn clear_system(&mut self, id: &DiskId) -> Result<(), StepError> {
         let layout = layout(self.plan, id);
-        let mut disk = self.devices.open(id)?;
+        let disk = self.devices.open(id)?;
         let (esp, others): (Vec<_>, Vec<_>) = layout
             .partitions
             .iter()
             .filter(|partition| partition.role != Role::LocalSr)
             .partition(|partition| partition.role == Role::Esp);
         for partition in esp {
-            empty(&mut disk, layout, partition)?;
+            empty(&disk, layout, partition)?;
         }
-        self.devices.flush(&mut disk)?;
+        disk.flush()?;
         for partition in others {
-            empty(&mut disk, layout, partition)?;
+            empty(&disk, layout, partition)?;
         }
-        Ok(self.devices.flush(&mut disk)?)
+        Ok(disk.flush()?)
     }
 
     fn write_image(&mut self, id: &DiskId) -> Result<(), StepError> {
-        let image = &self.plan.image;
-        let mut disk = self.devices.open(id)?;
-        let total = image.root + image.verity;
-        let mut before = Bytes::ZERO;
-        for (what, from, role, planned) in [
-            ("the root image", &self.source.root, Role::Root(Slot::A), image.root),
-            ("the verity tree", &self.source.verity, Role::Verity(Slot::A), image.verity),
-        ] {
-            let mut from = fs::File::open(from)?;
-            let found = Bytes::new(from.seek(SeekFrom::End(0))?);
-            // A block device is as long as its partition; a file exactly as long as the image.
-            if found < planned {
-                return Err(StepError::Length { what, found, planned });
-            }
-            from.rewind()?;
-            let layout = layout(self.plan, id);
-            let partition = layout.partition(role).expect("every layout has slot A");
-            disk.seek(SeekFrom::Start(layout.offset(partition).get()))?;
-            copy(&mut from.take(planned.get()), &mut disk, |done| self.progress(before + done, total))?;
-            before = before + planned;
-        }
-        Ok(self.devices.flush(&mut disk)?)
-    }
-
-    fn verify_image(&mut self, id: &DiskId) -> Result<(), StepError> {
-        let (image, layout) = (&self.plan.image, layout(self.plan, id));
+        let layout = layout(self.plan, id);
         let place = |role| layout.offset(layout.partition(role).expect("every layout has slot A"));
-        let mut disk = self.devices.open(id)?;
-        self.devices.flush(&mut disk)?;
-        self.devices.forget(&mut disk)?;
-        let mut tree = Vec::new();
-        disk.seek(SeekFrom::Start(place(Role::Verity(Slot::A)).get()))?;
-        (&mut disk).take(image.verity.get()).read_to_end(&mut tree)?;
-        disk.seek(SeekFrom::Start(place(Role::Root(Slot::A)).get()))?;
-        let mut root = BufReader::with_capacity(CHUNK, disk.take(image.root.get()));
-        xenolith_verity::verify(&mut root, &mut tree.as_slice(), &image.root_hash)
-            .map_err(StepError::ReadBack)
+        let disk = self.devices.open(id)?;
+        let slot = image::Slot {
+            disk: &disk,
+            root: place(Role::Root(Slot::A)),
+            verity: place(Role::Verity(Slot::A)),
+        };
+        image::write(&slot, &self.plan.image, self.source, |done, total| self.progress(done, total))
     }
 
     /// The file system is put together in memory; its tables and files all lie at its start. Its first MiB comes last: without it there
     /// is no file system, where the table of an installation before still says that there should be one.
-    fn make_esp(&mut self, id: &DiskId, serial: u32) -> Result<(), StepError> {
+    fn make_esp(&mut self, id: &DiskId) -> Result<(), StepError> {
         let layout = layout(self.plan, id);
         let partition = layout.partition(Role::Esp).expect("every layout has an ESP");
-        let size = layout.length(partition).get();
-        let mut made = esp::make(size, names::ESP_FS_LABEL, serial, &self.source.esp)?;
-        let mut disk = self.devices.open(id)?;
+        let mut made = self.boot_files.recv().expect("there is one for each of these steps")?;
+        let disk = self.devices.open(id)?;
         let (first, length) = (layout.offset(partition), Bytes::new(made.end()));
         let head = length.min(EDGE);
         made.seek(SeekFrom::Start(head.get()))?;
-        disk.seek(SeekFrom::Start((first + head).get()))?;
         let rest = length.checked_sub(head).expect("a head is no longer");
-        copy(&mut (&mut made).take(rest.get()), &mut disk, |done| self.progress(done, length))?;
-        self.devices.flush(&mut disk)?;
+        copy(&mut (&mut made).take(rest.get()), &disk, first + head, |done| self.progress(done, length))?;
+        disk.flush()?;
         made.rewind()?;
-        disk.seek(SeekFrom::Start(first.get()))?;
-        copy(&mut made.take(head.get()), &mut disk, |done| self.progress(rest + done, length))?;
-        Ok(self.devices.flush(&mut disk)?)
+        copy(&mut made.take(head.get()), &disk, first, |done| self.progress(rest + done, length))?;
+        Ok(disk.flush()?)
     }
 
     /// An array has the GUID of its first partition.
@@ -201,27 +172,26 @@ impl<D: Devices> Work<'_, D> {
         let file = made.path().join("table.img");
         disk::write(&file, layout(self.plan, id), &[])?;
         let mut table = fs::File::open(&file)?;
-        let mut disk = self.devices.open(id)?;
+        let disk = self.devices.open(id)?;
         let last = id.size.checked_sub(EDGE).expect("a chosen disk is larger");
         for at in [last, Bytes::ZERO] {
             table.seek(SeekFrom::Start(at.get()))?;
-            disk.seek(SeekFrom::Start(at.get()))?;
-            copy(&mut (&mut table).take(EDGE.get()), &mut disk, |_| ())?;
-            self.devices.flush(&mut disk)?;
+            copy(&mut (&mut table).take(EDGE.get()), &disk, at, |_| ())?;
+            disk.flush()?;
         }
         Ok(())
     }
 }
 
 /// The layout of one of the plan's disks.
-fn layout<'a>(plan: &'a Plan, disk: &DiskId) -> &'a DiskLayout {
+pub(super) fn layout<'a>(plan: &'a Plan, disk: &DiskId) -> &'a DiskLayout {
     let storage = plan.storage.iter().flat_map(|storage| &storage.disks);
     let target = plan.targets.iter().chain(storage).find(|target| target.disk == *disk);
     &target.expect("steps of a plan name its disks").layout
 }
 
 /// Nothing that lay where a partition begins or ends is taken for its contents later.
-fn empty(disk: &mut (impl Write + Seek), layout: &DiskLayout, partition: &Partition) -> io::Result<()> {
+fn empty(disk: &impl Disk, layout: &DiskLayout, partition: &Partition) -> io::Result<()> {
     let (first, length) = (layout.offset(partition), layout.length(partition));
     let edge = length.min(EDGE);
     zero(disk, first, edge)?;
@@ -232,23 +202,40 @@ fn empty(disk: &mut (impl Write + Seek), layout: &DiskLayout, partition: &Partit
     Ok(())
 }
 
-fn zero(disk: &mut (impl Write + Seek), at: Bytes, length: Bytes) -> io::Result<()> {
-    disk.seek(SeekFrom::Start(at.get()))?;
-    copy(&mut io::repeat(0).take(length.get()), disk, |_| ())
+fn zero(disk: &impl Disk, at: Bytes, length: Bytes) -> io::Result<()> {
+    copy(&mut io::repeat(0).take(length.get()), disk, at, |_| ())
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, mut progress: impl FnMut(Bytes)) -> io::Result<()> {
-    let mut buffer = vec![0; CHUNK];
+/// Writes all that comes from `from` to one place. `progress` hears how much is written.
+pub(super) fn copy(
+    from: &mut impl Read,
+    disk: &impl Disk,
+    at: Bytes,
+    mut progress: impl FnMut(Bytes),
+) -> io::Result<()> {
+    let mut buffer = Aligned::new(CHUNK);
     let mut done = Bytes::ZERO;
     loop {
-        let length = match from.read(&mut buffer) {
-            Ok(0) => return to.flush(),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        to.write_all(&buffer[..length])?;
+        let length = fill(from, &mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        disk.write_at(at + done, &buffer[..length])?;
         done = done + Bytes::new(length as u64);
         progress(done);
     }
+}
+
+/// How many bytes came: fewer than there is room for only at the end.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }

@@ -2,20 +2,23 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::BTreeSet,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use fs_err as fs;
+use fs_err::{self as fs, os::unix::fs::FileExt as _};
 use serde_json::json;
 use uuid::Uuid;
 use xenolith_answers::Answers;
 use xenolith_disk::esp::{EspContent, EspFile};
 use xenolith_installer::{
-    Devices, DiskId, Event, ExecuteError, Image, Journal, Place, Plan, PlanError, Source, StatePlace,
+    Devices, Disk, DiskId, Event, ExecuteError, Image, Journal, Place, Plan, PlanError, Source, StatePlace,
     execute, plan,
 };
 use xenolith_layout::{
@@ -133,8 +136,8 @@ impl Bench {
     pub fn cut(&self, writes: usize) -> Cut {
         Cut {
             folder: self.folder.path().into(),
-            left: Rc::new(Cell::new(writes)),
-            lies: false,
+            left: Arc::new(AtomicUsize::new(writes)),
+            bad: None,
             registered: RefCell::default(),
             no_firmware: false,
         }
@@ -238,9 +241,9 @@ fn planned(disks: &serde_json::Value, target: &str, more: &str, image: &Image) -
 /// Disks as files, whose power fails after some writes; the last of them is torn in the middle.
 pub struct Cut {
     folder: PathBuf,
-    left: Rc<Cell<usize>>,
-    /// What is read is not what was written.
-    pub lies: bool,
+    left: Arc<AtomicUsize>,
+    /// The one byte of each disk that is not read as it was written.
+    pub bad: Option<Bytes>,
     /// What the firmware was told.
     pub registered: RefCell<Vec<BootOption>>,
     /// The firmware takes nothing.
@@ -249,8 +252,8 @@ pub struct Cut {
 
 pub struct CutDisk {
     file: fs::File,
-    left: Rc<Cell<usize>>,
-    lies: bool,
+    left: Arc<AtomicUsize>,
+    bad: Option<Bytes>,
 }
 
 impl Devices for Cut {
@@ -259,24 +262,14 @@ impl Devices for Cut {
     fn open(&self, disk: &DiskId) -> io::Result<CutDisk> {
         let name = format!("{}.img", disk.path.rsplit('/').next().unwrap());
         let file = fs::OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
-        Ok(CutDisk { file, left: Rc::clone(&self.left), lies: self.lies })
-    }
-
-    fn flush(&self, _disk: &mut CutDisk) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn forget(&self, _disk: &mut CutDisk) -> io::Result<()> {
-        Ok(())
+        Ok(CutDisk { file, left: Arc::clone(&self.left), bad: self.bad })
     }
 
     /// A mark in the place of a file system.
     fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
         for Place { disk, first, length } in state.places {
             assert!(*length >= STATE_MIN && folder.is_dir());
-            let mut disk = self.open(disk)?;
-            disk.seek(SeekFrom::Start(first.get()))?;
-            disk.write_all(STATE)?;
+            self.open(disk)?.write_at(*first, STATE)?;
         }
         Ok(())
     }
@@ -290,41 +283,31 @@ impl Devices for Cut {
     }
 }
 
-impl Write for CutDisk {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl Disk for CutDisk {
+    fn write_at(&self, at: Bytes, bytes: &[u8]) -> io::Result<()> {
         let dead = || io::Error::new(io::ErrorKind::BrokenPipe, "the power is gone");
-        match self.left.get() {
-            0 => Err(dead()),
-            1 => {
-                self.left.set(0);
-                self.file.write_all(&bytes[..bytes.len() / 2])?;
+        let take = |left: usize| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Err(_) => Err(dead()),
+            Ok(1) => {
+                self.file.write_all_at(&bytes[..bytes.len() / 2], at.get())?;
                 Err(dead())
             }
-            left => {
-                self.left.set(left - 1);
-                self.file.write_all(bytes)?;
-                Ok(bytes.len())
-            }
+            Ok(_) => self.file.write_all_at(bytes, at.get()),
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         Ok(())
     }
-}
 
-impl Read for CutDisk {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read(bytes)?;
-        if self.lies && length > 0 {
-            bytes[0] ^= 1;
+    fn read_back(&self, at: Bytes, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, at.get())?;
+        let bad =
+            self.bad.and_then(|bad| bad.checked_sub(at)).and_then(|bad| usize::try_from(bad.get()).ok());
+        if let Some(byte) = bad.and_then(|bad| buffer.get_mut(bad)) {
+            *byte ^= 1;
         }
-        Ok(length)
-    }
-}
-
-impl Seek for CutDisk {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.file.seek(to)
+        Ok(())
     }
 }
