@@ -95,7 +95,8 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
     ensure!(line.starts_with("POST /answers "), "it asks otherwise: {line}");
     let identity: Value = serde_json::from_str(&asked).context("it does not say who it is in JSON")?;
     ensure!(identity["macs"][0] == MAC && identity["format"] == 1, "it is somebody else: {identity}");
-    ensure!(identity["disks"][0]["name"] == "vda", "its disk is missing: {identity}");
+    let disks = identity["disks"].as_array().context("it tells of no disks")?;
+    ensure!(disks.iter().any(|disk| disk["name"] == "vda"), "its disk is missing: {identity}");
     let (line, report) = told.recv_timeout(ACTION).context("it has not told how it ended")?;
     ensure!(line.starts_with("POST /report "), "it reports otherwise: {line}");
     let report: Value = serde_json::from_str(&report).context("the report is no JSON")?;
