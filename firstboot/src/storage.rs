@@ -35,7 +35,10 @@ mod units;
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
-use xenolith_layout::{Bytes, Seed};
+use xenolith_layout::{
+    Bytes, Seed,
+    names::{LVM_MEMBER, RAID_MEMBER},
+};
 use xenolith_settings::{LocalKind, LocalStorage, PartGuid};
 
 use crate::change::Change;
@@ -135,13 +138,6 @@ pub struct Signature {
     pub label: Option<String>,
 }
 
-impl Signature {
-    /// A physical volume of LVM.
-    pub const LVM: &str = "LVM2_member";
-    /// A member of an md array.
-    pub const RAID: &str = "linux_raid_member";
-}
-
 /// A partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -189,7 +185,6 @@ pub fn changes(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Chang
     let names = Names::of(storage);
     let parts = all_there(storage, facts)?;
     let mut steps = Vec::new();
-    let mut changes = units::array(storage, &names);
     let devices = if storage.mirror {
         let signatures = mirror(&parts, facts, &names, &mut steps)?;
         vec![Device { path: names.array_device(), id: names.array, signatures }]
@@ -200,8 +195,7 @@ pub fn changes(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Chang
     if storage.kind == LocalKind::Ext {
         file_system(facts, &names, &mut steps);
     }
-    changes.extend(steps.into_iter().map(Change::Storage));
-    changes.extend(units::changes(storage, &names));
+    let mut changes = brought_up(storage, &names, steps);
     // The last thing: from here on nothing is made any more.
     changes.push(StorageRecord::new(storage, &names, size(storage.mirror, &parts)).change());
     Ok(changes)
@@ -224,9 +218,15 @@ fn finished(storage: &LocalStorage, record: &StorageRecord) -> Result<Vec<Change
     let array = record.array.unwrap_or_else(|| Names::of(storage).array);
     let names = Names::with(record.kind, record.uuid, array);
     let storage = LocalStorage { kind: record.kind, mirror: record.mirror, ..storage.clone() };
-    let mut changes = units::array(&storage, &names);
-    changes.extend(units::changes(&storage, &names));
-    Ok(changes)
+    Ok(brought_up(&storage, &names, Vec::new()))
+}
+
+/// What brings storage up at this start and at each one after it, with the steps that make it between.
+fn brought_up(storage: &LocalStorage, names: &Names, steps: Vec<Step>) -> Vec<Change> {
+    let mut changes = units::array(storage, names);
+    changes.extend(steps.into_iter().map(Change::Storage));
+    changes.extend(units::changes(storage, names));
+    changes
 }
 
 /// What an installation before has made: nothing is written to it, its name says what it is.
@@ -244,7 +244,7 @@ fn kept(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Change>, Str
     };
     let mut groups: Vec<&str> = Vec::new();
     for (device, signatures) in on_it {
-        let volume = signatures.iter().find(|found| found.kind == Signature::LVM);
+        let volume = signatures.iter().find(|found| found.kind == LVM_MEMBER);
         let group = volume
             .and_then(|found| facts.groups.get(found.uuid.as_deref()?))
             .filter(|group| !group.is_empty());
@@ -259,8 +259,7 @@ fn kept(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Change>, Str
     })?;
     let names = Names::with(kind, sr, array.unwrap_or_default());
     let storage = LocalStorage { kind, mirror: array.is_some(), ..storage.clone() };
-    let mut changes = units::array(&storage, &names);
-    changes.extend(units::changes(&storage, &names));
+    let mut changes = brought_up(&storage, &names, Vec::new());
     changes.push(StorageRecord::new(&storage, &names, size(storage.mirror, &parts)).change());
     Ok(changes)
 }
@@ -269,7 +268,7 @@ fn kept(storage: &LocalStorage, facts: &StorageFacts) -> Result<Vec<Change>, Str
 fn kept_array(parts: &BTreeMap<PartGuid, Part>) -> Result<Option<Uuid>, String> {
     let array_of = |part: &Part| {
         let Part::Present { signatures, .. } = part else { return None };
-        let member = signatures.iter().find(|found| found.kind == Signature::RAID)?;
+        let member = signatures.iter().find(|found| found.kind == RAID_MEMBER)?;
         Uuid::try_parse(member.uuid.as_deref()?).ok()
     };
     let mut arrays: Vec<Option<Uuid>> = parts.values().map(array_of).collect();
@@ -358,7 +357,7 @@ fn mirror(
     let (mut ours, mut empty, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for part in parts {
         let path = format!("/dev/{}", part.name);
-        match judge(&path, part.signatures, Signature::RAID, &names.array.to_string()) {
+        match judge(&path, part.signatures, RAID_MEMBER, &names.array.to_string()) {
             Ok(Holds::Nothing) => empty.push(part_device(part.guid)),
             Ok(Holds::Ours) => ours.push(path),
             Err(why) => wrong.push(why),
@@ -399,7 +398,7 @@ fn group(
     for Device { path: device, id, signatures } in devices {
         let uuid = volume_uuid(*id);
         let group = facts.groups.get(&uuid).map_or("", String::as_str);
-        match judge(device, signatures, Signature::LVM, &uuid) {
+        match judge(device, signatures, LVM_MEMBER, &uuid) {
             Err(why) => wrong.push(why),
             Ok(Holds::Nothing) => {
                 to_join.push(device);

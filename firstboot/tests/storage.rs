@@ -9,7 +9,10 @@ use xenolith_firstboot::Change;
 use xenolith_firstboot::storage::{
     Names, Part, Signature, Step, StorageFacts, UNFINISHED, changes, part_device, volume_uuid,
 };
-use xenolith_layout::Bytes;
+use xenolith_layout::{
+    Bytes,
+    names::{LVM_MEMBER, RAID_MEMBER},
+};
 use xenolith_settings::{LocalKind, LocalStorage, PartGuid};
 
 fn guid(number: u8) -> PartGuid {
@@ -113,7 +116,7 @@ impl Disks {
             Step::MakePhysicalVolume { device, uuid } => {
                 let on = self.on(device);
                 assert!(on.is_empty(), "{device} is overwritten: {on:?}");
-                on.push(signature(Signature::LVM, uuid));
+                on.push(signature(LVM_MEMBER, uuid));
                 self.groups.insert(uuid.clone(), String::new());
             }
             Step::MakeGroup { group, device } => {
@@ -145,7 +148,7 @@ impl Disks {
     fn join(&mut self, member: &str, array: &str) {
         let on = self.part(member);
         assert!(on.is_empty(), "{member} is overwritten: {on:?}");
-        on.push(signature(Signature::RAID, array));
+        on.push(signature(RAID_MEMBER, array));
         self.array.insert(array.to_owned());
     }
 
@@ -214,7 +217,7 @@ fn a_mirror_that_was_cut_while_it_was_made_gets_its_other_half() {
     // The first change lets udev start it.
     assert_eq!(changes[1], Change::Storage(first));
     changes.iter().for_each(|change| disks.make(change));
-    assert!(disks.parts.values().all(|on| on[0].kind == Signature::RAID));
+    assert!(disks.parts.values().all(|on| on[0].kind == RAID_MEMBER));
     let why =
         xenolith_firstboot::storage::changes(&storage, &StorageFacts { array: None, ..disks_of_ours() });
     assert!(why.unwrap_err().contains("does not run"));
@@ -242,7 +245,7 @@ fn what_is_not_empty_is_named_and_left_alone() {
     let storage = storage(LocalKind::Lvm, 1, false);
     for uuid in ["someone-elses", &volume_uuid(guid(1).0)] {
         let mut disks = Disks::empty(&storage);
-        disks.parts.insert(guid(1), vec![signature(Signature::LVM, uuid)]);
+        disks.parts.insert(guid(1), vec![signature(LVM_MEMBER, uuid)]);
         disks.groups.insert(uuid.to_owned(), "VG_XenStorage-of-somebody".to_owned());
         assert!(changes(&storage, &disks.facts()).unwrap_err().contains("left alone"));
     }
@@ -303,10 +306,10 @@ proptest! {
         for (guid, on) in storage.parts.iter().zip(on) {
             let found = match on {
                 None => continue,
-                Some(0) => signature(Signature::RAID, &names.array.to_string()),
-                Some(1) => signature(Signature::LVM, &volume_uuid(guid.0)),
-                Some(2) => signature(Signature::LVM, "someone-elses"),
-                Some(3) => signature(Signature::RAID, "someone-elses"),
+                Some(0) => signature(RAID_MEMBER, &names.array.to_string()),
+                Some(1) => signature(LVM_MEMBER, &volume_uuid(guid.0)),
+                Some(2) => signature(LVM_MEMBER, "someone-elses"),
+                Some(3) => signature(RAID_MEMBER, "someone-elses"),
                 Some(_) => signature("gpt", ""),
             };
             disks.parts.insert(*guid, vec![found]);
@@ -317,7 +320,7 @@ proptest! {
             disks.array.insert(names.array.to_string());
             disks.on_array = match array {
                 0 => Vec::new(),
-                1 => vec![signature(Signature::LVM, &volume_uuid(names.array))],
+                1 => vec![signature(LVM_MEMBER, &volume_uuid(names.array))],
                 _ => vec![signature("xfs", "0")],
             };
             disks.groups.insert(volume_uuid(names.array), names.group.clone());
@@ -383,7 +386,7 @@ fn half_of_a_mirror_is_kept_and_halves_of_two_are_not() {
     changes(&made, &disks.facts()).unwrap().iter().for_each(|change| disks.make(change));
     disks.files.clear();
     let mut other = disks.clone();
-    other.parts.insert(guid(2), vec![signature(Signature::RAID, "00000000-0000-0000-0000-000000000001")]);
+    other.parts.insert(guid(2), vec![signature(RAID_MEMBER, "00000000-0000-0000-0000-000000000001")]);
     let keep = |parts| LocalStorage { kind: LocalKind::Keep, ..storage(LocalKind::Lvm, parts, false) };
     let why = changes(&keep(2), &other.facts()).unwrap_err();
     assert!(why.contains("not one mirror"), "{why}");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fs_err as fs;
 use serde::Deserialize;
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, names::RAID_MEMBER};
 use xenolith_settings::{LocalKind, LocalStorage, PartGuid};
 
 use super::{
@@ -141,7 +141,7 @@ fn array(
     programs: &dyn Programs,
 ) -> Result<Option<Vec<Signature>>, String> {
     let (id, link) = (names.array.to_string(), names.array_device());
-    let ours = |found: &Signature| found.kind == Signature::RAID && found.uuid.as_ref() == Some(&id);
+    let ours = |found: &Signature| found.kind == RAID_MEMBER && found.uuid.as_ref() == Some(&id);
     let expected = parts.values().any(|part| match part {
         Part::Present { signatures, .. } => signatures.iter().any(ours),
         Part::Missing | Part::Unreadable(_) => false,

@@ -54,6 +54,11 @@ pub const STATE_CLAIMED: &str = "claimed";
 /// A change of the network that is being tried, in the state.
 pub const STATE_TRIAL: &str = "network-trial.json";
 
+/// What blkid calls a member of a software RAID, whose UUID is the array's (util-linux 2.41, libblkid/src/superblocks/linux_raid.c).
+pub const RAID_MEMBER: &str = "linux_raid_member";
+/// What blkid calls a physical volume of LVM.
+pub const LVM_MEMBER: &str = "LVM2_member";
+
 /// The file system label of the ESP (FAT: at most 11 characters, upper case).
 pub const ESP_FS_LABEL: &str = "XENO_ESP";
 /// The file system label of the state partition (ext4: at most 16 bytes).

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use xenolith_layout::{Slot, disk::Role};
+use xenolith_layout::{Slot, disk::Role, names};
 use xenolith_machine::{Disk, Part};
 
 /// A host system on a disk.
@@ -119,8 +119,8 @@ pub fn holds(disk: &Disk) -> String {
 
 fn mark_in_words(mark: &str, label: Option<&str>) -> String {
     let what = match mark {
-        "linux_raid_member" => "a member of a software RAID",
-        "LVM2_member" => "a physical volume of LVM",
+        names::RAID_MEMBER => "a member of a software RAID",
+        names::LVM_MEMBER => "a physical volume of LVM",
         "crypto_LUKS" => "an encrypted container",
         other => other,
     };

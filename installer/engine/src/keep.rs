@@ -37,6 +37,14 @@ pub(crate) fn kept(targets: &[&Disk]) -> Result<Vec<Kept>, PlanError> {
     }
 }
 
+/// Whether storage on these disks can stay when the system goes to them.
+///
+/// # Errors
+/// [`PlanError::Keep`], with the reason.
+pub fn can_keep(targets: &[&Disk]) -> Result<(), PlanError> {
+    kept(targets).map(drop)
+}
+
 /// Whether it is the same storage on all of the disks.
 fn is_one(found: &[Kept]) -> bool {
     found.windows(2).all(|pair| pair[0].array.is_some() && pair[0].array == pair[1].array)

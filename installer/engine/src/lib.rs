@@ -18,4 +18,5 @@ pub use execute::{
     StepError, execute,
 };
 pub use found::{Installation, Product, found, holds};
+pub use keep::can_keep;
 pub use plan::{DiskId, Erased, Image, KeepError, Plan, PlanError, Seal, Step, StoragePlan, Target, plan};

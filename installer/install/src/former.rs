@@ -55,10 +55,19 @@ fn of(machine: &Machine, disk: &Disk) -> anyhow::Result<Former> {
     }
 }
 
-/// The hosts on disks that are offered, by the places of the disks. One that cannot be read is not offered to be kept.
+/// The hosts on disks that are offered, by the places of the disks. One that cannot be read is not offered to be kept. A mirror is
+/// started once, for both of its disks.
 pub fn all(machine: &Machine) -> BTreeMap<usize, Former> {
+    let mut mirrored: BTreeMap<Uuid, Option<Former>> = BTreeMap::new();
     let offered = machine.disks.iter().enumerate().filter(|(_, disk)| judge(machine, disk).is_offered());
-    offered.filter_map(|(index, disk)| Some((index, of(machine, disk).ok()?))).collect()
+    let mut read_once = |disk: &Disk| {
+        let read = || of(machine, disk).ok();
+        match state_of(machine, disk) {
+            Some(StateOf::Array(array, _)) => mirrored.entry(array).or_insert_with(read).clone(),
+            _ => read(),
+        }
+    };
+    offered.filter_map(|(index, disk)| Some((index, read_once(disk)?))).collect()
 }
 
 fn read(machine: &Machine, disk: &Disk) -> anyhow::Result<Former> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use uuid::Uuid;
-use xenolith_layout::Bytes;
+use xenolith_layout::{Bytes, names};
 
 use crate::capture::Capture;
 use crate::disk::{Bus, Content, Disk, Part, Use};
@@ -193,9 +193,6 @@ fn natural(name: &str) -> (String, usize, Vec<u64>, String) {
     (kind, word.len(), numbers, name.to_owned())
 }
 
-/// What blkid finds on a member of a software RAID, whose UUID is the array's (util-linux 2.41, libblkid/src/superblocks/linux_raid.c).
-const RAID_MEMBER: &str = "linux_raid_member";
-
 /// `bottom` is what the hardware says, `top` what is written to: the map, or the same.
 fn disk(capture: &Capture, bottom: &Device, top: &Device) -> Disk {
     let mut uses = Vec::new();
@@ -241,7 +238,7 @@ fn content(capture: &Capture, device: &Device) -> Content {
         array: part
             .uuid
             .as_deref()
-            .filter(|_| part.fstype.as_deref() == Some(RAID_MEMBER))
+            .filter(|_| part.fstype.as_deref() == Some(names::RAID_MEMBER))
             .and_then(|array| Uuid::parse_str(array).ok()),
     });
     Content {

@@ -130,7 +130,6 @@ impl Form {
             xenolith_installer::found(disk)
                 .is_some_and(|found| found.product == Product::Xenolith && found.storage.is_some())
         };
-        // Whether two disks hold the same storage is for the plan to say.
         let mut chosen = self.disks.iter().filter_map(|index| machine.disks.get(*index)).peekable();
         if chosen.peek().is_some() && chosen.all(stays) {
             ways.push(StorageKind::Keep);
@@ -162,6 +161,13 @@ impl Form {
             add("disk", "choose the disk that the system goes to".to_owned());
         }
         let kind = self.storage_kind(machine);
+        if kind == StorageKind::Keep {
+            let chosen: Vec<&Disk> =
+                self.disks.iter().filter_map(|index| machine.disks.get(*index)).collect();
+            if let Err(error) = xenolith_installer::can_keep(&chosen) {
+                add("storage", error.to_string());
+            }
+        }
         let storage_disks = match kind {
             StorageKind::Lvm | StorageKind::Ext => rules(&self.storage_disks),
             StorageKind::None | StorageKind::Keep => Vec::new(),

@@ -19,11 +19,33 @@ const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f admin@example";
 
-/// A captured machine; "nics" is the one with one disk, and three interfaces.
+/// A captured machine; "nics" is the one with one disk, and three interfaces; "two-hosts" the one with a Xenolith, with storage, and another.
 fn machine(name: &str) -> Machine {
-    let folder = if name == "nics" { "one-disk" } else { name };
+    let folder = match name {
+        "nics" => "one-disk",
+        "two-hosts" => "xenolith",
+        name => name,
+    };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines").join(folder).join("machine.json");
-    let mut capture = Capture::parse(&fs_err::read(path).unwrap()).unwrap();
+    let mut text = fs_err::read_to_string(path).unwrap();
+    if name == "two-hosts" {
+        let mut whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let disks = whole["lsblk"]["blockdevices"].as_array_mut().unwrap();
+        let disk = disks.iter_mut().find(|disk| disk["name"] == "sda").unwrap();
+        let parts = disk["children"].as_array_mut().unwrap();
+        let storage = parts
+            .last()
+            .unwrap()
+            .to_string()
+            .replace("sda7", "sda8")
+            .replace("xenolith-state", "xenolith-sr");
+        parts.push(serde_json::from_str(&storage).unwrap());
+        let other =
+            disk.to_string().replace("sda", "sdb").replace("PHYF", "PHYG").replace("50a00029", "50a0002a");
+        disks.push(serde_json::from_str(&other).unwrap());
+        text = whole.to_string();
+    }
+    let mut capture = Capture::parse(text.as_bytes()).unwrap();
     if name == "nics" {
         let nic = |name: &str, number: u8, carrier: Option<bool>, speed: Option<i64>, driver: &str| RawNic {
             name: name.to_owned(),
@@ -248,6 +270,16 @@ fn space_marks_two_disks_that_mirror_each_other_and_disks_for_storage() {
     press(&mut app, &[Key::Up, Key::Enter]);
     snapshot("storage-disks", &app);
     assert_eq!(app.form().storage_disks.len(), 1);
+}
+
+#[test]
+fn storage_that_cannot_stay_is_said_on_its_page() {
+    let mut app = app("two-hosts");
+    press(&mut app, &[Key::Enter, Key::Char(' '), Key::Down, Key::Char(' '), Key::Enter, Key::Enter]);
+    assert_eq!((app.page(), app.form().disks.len()), (Page::Storage, 2));
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Storage, "nobody is led on to the summary");
+    snapshot("storage-that-cannot-stay", &app);
 }
 
 #[test]
