@@ -21,7 +21,7 @@ use crate::context::{Context, Count};
 #[derive(Parser)]
 #[command(name = "cargo ci")]
 struct Cli {
-    /// Run only checks whose name contains one of these
+    /// Run only checks of these names; what is no name of one stands for all whose name contains it
     names: Vec<String>,
     /// Name the checks and what each proves, and run nothing
     #[arg(long)]
@@ -77,12 +77,17 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<bool> {
     let all: Vec<&Check> = checks::CHECKS.iter().chain(scenarios::CHECKS).collect();
-    let wanted = |check: &&Check| {
-        (cli.names.is_empty() || cli.names.iter().any(|name| check.name.contains(name.as_str())))
+    let is_name = |name: &str| all.iter().any(|check| check.name == name);
+    let means = |name: &String, check: &Check| match is_name(name) {
+        true => check.name == name,
+        false => check.name.contains(name.as_str()),
+    };
+    let wanted = |check: &&&Check| {
+        (cli.names.is_empty() || cli.names.iter().any(|name| means(name, check)))
             && !(cli.quick && check.cost != Cost::Quick)
             && (check.cost != Cost::Rare || cli.all || cli.list || !cli.names.is_empty())
     };
-    let chosen: Vec<&Check> = all.into_iter().filter(wanted).collect();
+    let chosen: Vec<&Check> = all.iter().filter(wanted).copied().collect();
     if cli.list {
         for check in &chosen {
             println!("{:<22} {}", check.name, check.proves);
