@@ -489,6 +489,9 @@ pub struct BenchInstallArgs {
     /// Folder on the disk to measure; default: the cache's
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
+    /// Folder on a medium to install from; its files are read past the cache; default: install from memory
+    #[arg(long, value_name = "FOLDER")]
+    pub medium: Option<PathBuf>,
     /// Folder with the signing keys; default: $XDG_CONFIG_HOME/xenolith/keys, made on first use
     #[arg(long, value_name = "FOLDER", env = "XENOLITH_KEYS")]
     pub keys: Option<PathBuf>,
