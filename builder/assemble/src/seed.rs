@@ -24,6 +24,14 @@ pub fn volume(image: &Path, ssh_keys: &[String], more: Vec<EspFile>) -> io::Resu
         pool: None,
     };
     let text = toml::to_string(&settings).expect("settings are made of what TOML can hold");
+    volume_of(image, text, more)
+}
+
+/// As [`volume`], of a seed that somebody has written.
+///
+/// # Errors
+/// As [`volume`].
+pub fn volume_of(image: &Path, text: String, more: Vec<EspFile>) -> io::Result<()> {
     let seed = EspFile { path: names::SEED_FILE.into(), content: EspContent::Bytes(text.into_bytes()) };
     let files: Vec<EspFile> = std::iter::once(seed).chain(more).collect();
     let size = esp::smallest_size(&files)?;

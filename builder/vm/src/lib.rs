@@ -22,6 +22,6 @@ pub const READY: &str = "xenolith: ready";
 
 pub use accel::{Accelerator, choose};
 pub use firmware::{Firmware, boot_from, enroll};
-pub use machine::{CARD_SOCKET, Display, Machine, Medium, Serial, WIRE_SOCKET};
+pub use machine::{Display, Machine, Medium, Serial, card_socket, wire_socket};
 pub use ssh::{SshKey, SshOutput};
 pub use vm::{Event, Vm, VmError};

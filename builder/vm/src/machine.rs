@@ -8,10 +8,16 @@ use crate::{Accelerator, Firmware, tpm::Tpm};
 
 /// Where sockets, logs and firmware variables of a machine live inside its sandbox.
 pub(crate) const RUN: &str = "/vm";
-/// In a machine's run folder, the sockets of its network card and of the wire that the card is on, if it is on one.
-pub const CARD_SOCKET: &str = "card.sock";
-/// As [`CARD_SOCKET`].
-pub const WIRE_SOCKET: &str = "wire.sock";
+
+/// In a machine's run folder, the socket of a network card that is on a wire of somebody else; the first card is 0.
+pub fn card_socket(card: usize) -> String {
+    format!("card{card}.sock")
+}
+
+/// As [`card_socket`], the socket of whoever has the other end of the wire.
+pub fn wire_socket(card: usize) -> String {
+    format!("wire{card}.sock")
+}
 
 /// Something to boot from or to read.
 #[derive(Clone, Debug)]
@@ -70,9 +76,9 @@ pub struct Machine {
     pub ssh_port: Option<u16>,
     /// What the network's DHCP server names as boot file.
     pub boot_url: Option<String>,
-    /// Whether the network card, from which the machine starts after its media, is on a wire of somebody else ([`WIRE_SOCKET`]) instead
-    /// of on QEMU's own network.
-    pub wire: bool,
+    /// How many network cards the machine has on wires of somebody else ([`wire_socket`]), from which it starts after its media. With
+    /// none it has one on QEMU's own network.
+    pub wires: usize,
     /// An OEM string in the firmware's tables (SMBIOS type 11).
     pub oem_string: Option<String>,
     /// The folder that is the memory of the machine's TPM 2.0, if it has one; an empty one makes a fresh TPM.
@@ -98,7 +104,7 @@ impl Machine {
             cpus: 2,
             ssh_port: None,
             boot_url: None,
-            wire: false,
+            wires: 0,
             oem_string: None,
             tpm: None,
             serial: Serial::Events,
@@ -179,12 +185,8 @@ impl Machine {
     }
 
     fn network_args(&self) -> Vec<String> {
-        if self.wire {
-            let network = format!(
-                "dgram,id=net0,local.type=unix,local.path={RUN}/{CARD_SOCKET},remote.type=unix,remote.path={RUN}/{WIRE_SOCKET}"
-            );
-            let card = format!("virtio-net-pci,netdev=net0,romfile=,bootindex={}", self.media.len() + 1);
-            return vec!["-netdev".into(), network, "-device".into(), card];
+        if self.wires > 0 {
+            return (0..self.wires).flat_map(|card| self.card_args(card)).collect();
         }
         let mut network = "user,id=net0".to_owned();
         match self.ssh_port {
@@ -195,6 +197,18 @@ impl Machine {
             network.push_str(&format!(",bootfile={url}"));
         }
         vec!["-netdev".into(), network, "-device".into(), "virtio-net-pci,netdev=net0,romfile=".into()]
+    }
+
+    fn card_args(&self, card: usize) -> [String; 4] {
+        let (ours, theirs) = (card_socket(card), wire_socket(card));
+        let network = format!(
+            "dgram,id=net{card},local.type=unix,local.path={RUN}/{ours},remote.type=unix,remote.path={RUN}/{theirs}"
+        );
+        // A card that does not know its speed is left out of bonds.
+        let boot = self.media.len() + 1 + card;
+        let device =
+            format!("virtio-net-pci,netdev=net{card},romfile=,speed=10000,duplex=full,bootindex={boot}");
+        ["-netdev".into(), network, "-device".into(), device]
     }
 }
 
@@ -268,9 +282,10 @@ mod tests {
         let disk = Medium::Disk { path: "/d".into(), throw_away: false };
         let mut machine = Machine::new(Path::new("/t"), Path::new("/r"), vec![disk]);
         machine.ssh_port = Some(2222);
-        machine.wire = true;
+        machine.wires = 2;
         let args = joined(&machine);
-        assert!(!args.contains("user,") && args.contains("remote.path=/vm/wire.sock"), "{args}");
-        assert!(args.contains("netdev=net0,romfile=,bootindex=2"), "{args}");
+        assert!(!args.contains("user,") && args.contains("remote.path=/vm/wire0.sock"), "{args}");
+        assert!(args.contains("netdev=net0,romfile=,speed=10000,duplex=full,bootindex=2"), "{args}");
+        assert!(args.contains("remote.path=/vm/wire1.sock") && args.contains("bootindex=3"), "{args}");
     }
 }

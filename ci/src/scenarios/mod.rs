@@ -1,5 +1,6 @@
 //! Scenarios: real artefacts booted in QEMU with UEFI firmware, watched as a user would watch them.
 
+mod bonded;
 mod corruption;
 mod customized;
 mod disk;
@@ -31,6 +32,11 @@ pub const CHECKS: &[Check] = &[
         install::cd,
     ),
     slow("iso-usb", "the ISO boots as a USB stick", media::usb),
+    rare(
+        "bonded",
+        "a VLAN on two links that LACP makes one carries the management network, and either link may go",
+        bonded::bonded,
+    ),
     rare(
         "install-screens",
         "somebody installs with keys on a serial line, and logs in there with the password",

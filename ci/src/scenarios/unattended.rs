@@ -125,13 +125,13 @@ pub fn dhcp(context: &Context) -> anyhow::Result<Count> {
     let run = bench.folder().to_path_buf();
     let machine = bench.machine();
     let wire = Wire::lay(&run, &machine.tools, &context.root, words)?;
-    machine.wire = true;
+    machine.wires = 1;
     machine.media = vec![target];
     // Boot file and root image are in RAM.
     machine.memory = 4096;
     bench.run(installs)?;
     drop(wire);
-    bench.machine().wire = false;
+    bench.machine().wires = 0;
     bench.run(is_installed)
 }
 

@@ -44,8 +44,8 @@ pub struct StatePlace<'a> {
     pub key: Option<&'a Path>,
 }
 
-/// An open disk, which is written at one place and read at another at the same time, and past all caches if it can: places, lengths and
-/// memory begin at multiples of 4096 bytes, as those of [`xenolith_verity::Aligned`] do.
+/// An open disk, which is written at one place and read at another at the same time, and past all caches if it can: places and lengths
+/// are whole sectors, and memory begins at a multiple of 4096 bytes, as that of [`xenolith_verity::Aligned`] does (open(2)).
 pub trait Disk: Sync {
     /// Writes all of these bytes at this place.
     ///
