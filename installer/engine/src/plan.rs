@@ -53,7 +53,7 @@ pub struct DiskId {
 }
 
 impl DiskId {
-    fn of(disk: &Disk) -> Self {
+    pub(crate) fn of(disk: &Disk) -> Self {
         Self { path: disk.path(), serial: disk.serial.clone(), wwn: disk.wwn.clone(), size: disk.size }
     }
 }

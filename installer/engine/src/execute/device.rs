@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     io::{self, Seek as _, SeekFrom},
+    os::unix::fs::FileTypeExt as _,
     path::Path,
 };
 
@@ -19,7 +20,7 @@ use xenolith_layout::{
     disk::{STATE_FS_BLOCK, STATE_FS_OPTIONS},
 };
 
-use super::{container, firmware, mirror, mirror::Loop};
+use super::{container, firmware, identity, mirror, mirror::Loop};
 use crate::plan::DiskId;
 
 /// A place on a disk.
@@ -132,6 +133,10 @@ impl Devices for FileDevices {
                 disk.size.get()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        // While we hold it, its name means no other.
+        if file.metadata()?.file_type().is_block_device() {
+            identity::check(disk)?;
         }
         Ok(file)
     }

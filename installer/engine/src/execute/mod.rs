@@ -14,6 +14,7 @@ mod boot_files;
 mod container;
 mod device;
 mod firmware;
+mod identity;
 mod image;
 mod journal;
 mod mirror;
