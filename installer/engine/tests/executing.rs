@@ -43,6 +43,11 @@ fn power_that_fails_at_any_write_leaves_a_whole_disk_or_one_that_does_not_boot()
             break;
         }
         cuts = writes;
+        let disk = bench.disk();
+        bench.run(&bench.cut(writes).without_luck(), &format!("unlucky-{writes}")).0.unwrap_err();
+        if bench.has_table(&disk) {
+            bench.is_whole(&disk);
+        }
         // The journal was in memory: the second installation knows nothing of the first.
         bench.run(&bench.cut(usize::MAX), &format!("again-{writes}")).0.unwrap();
         bench.is_whole(&disk);

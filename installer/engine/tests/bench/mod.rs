@@ -6,10 +6,7 @@ use std::{
     collections::BTreeSet,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use fs_err::{self as fs, os::unix::fs::FileExt as _};
@@ -132,11 +129,12 @@ impl Bench {
         self.path(&format!("{}.img", device.rsplit('/').next().unwrap()))
     }
 
-    /// Power that fails after so many writes, the last of them torn.
+    /// Power that fails after so many writes, the last of them torn. Of those that no flush came after, some are lost.
     pub fn cut(&self, writes: usize) -> Cut {
+        let luck = (writes as u64).max(1);
         Cut {
             folder: self.folder.path().into(),
-            left: Arc::new(AtomicUsize::new(writes)),
+            power: Arc::new(Mutex::new(Power { left: writes, cached: Vec::new(), luck })),
             bad: None,
             registered: RefCell::default(),
             no_firmware: false,
@@ -238,10 +236,10 @@ fn planned(disks: &serde_json::Value, target: &str, more: &str, image: &Image) -
     plan(&machine, &answers, image, Seed::new([3; 32]))
 }
 
-/// Disks as files, whose power fails after some writes; the last of them is torn in the middle.
+/// Disks as files, each behind a cache that forgets, whose power fails after some writes; the last of them is torn in the middle.
 pub struct Cut {
     folder: PathBuf,
-    left: Arc<AtomicUsize>,
+    power: Arc<Mutex<Power>>,
     /// The one byte of each disk that is not read as it was written.
     pub bad: Option<Bytes>,
     /// What the firmware was told.
@@ -250,9 +248,64 @@ pub struct Cut {
     pub no_firmware: bool,
 }
 
+impl Cut {
+    /// As it is, but all that was not flushed is lost.
+    pub fn without_luck(self) -> Self {
+        self.power().luck = 0;
+        self
+    }
+
+    fn power(&self) -> MutexGuard<'_, Power> {
+        self.power.lock().unwrap()
+    }
+}
+
+/// The power of all disks.
+struct Power {
+    /// Writes until it fails.
+    left: usize,
+    /// What no flush came after, in its order.
+    cached: Vec<Cached>,
+    /// Says of each of those whether it reaches its disk all the same; 0 is none of them.
+    luck: u64,
+}
+
+/// What a disk keeps or forgets as one.
+const PIECE: usize = 64 << 10;
+
+/// A piece of a write that a disk has taken and may forget.
+struct Cached {
+    disk: PathBuf,
+    at: Bytes,
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+impl Power {
+    /// The disks as they are found afterwards.
+    fn fail(&mut self) -> io::Result<()> {
+        let write = |disk: &Path, bytes: &[u8], at: Bytes| {
+            fs::OpenOptions::new().write(true).open(disk)?.write_all_at(bytes, at.get())
+        };
+        for cached in self.cached.iter().rev() {
+            write(&cached.disk, &cached.before, cached.at)?;
+        }
+        for (number, cached) in (1..).zip(&self.cached) {
+            // Multiplied by odd numbers (2⁶⁴ divided by the golden ratio is one), the upper bits are as good as drawn.
+            let drawn = (self.luck ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64) >> 63;
+            if self.luck != 0 && drawn == 1 {
+                write(&cached.disk, &cached.after, cached.at)?;
+            }
+        }
+        self.cached.clear();
+        Ok(())
+    }
+}
+
 pub struct CutDisk {
+    path: PathBuf,
     file: fs::File,
-    left: Arc<AtomicUsize>,
+    power: Arc<Mutex<Power>>,
     bad: Option<Bytes>,
 }
 
@@ -260,16 +313,18 @@ impl Devices for Cut {
     type Disk = CutDisk;
 
     fn open(&self, disk: &DiskId) -> io::Result<CutDisk> {
-        let name = format!("{}.img", disk.path.rsplit('/').next().unwrap());
-        let file = fs::OpenOptions::new().read(true).write(true).open(self.folder.join(name))?;
-        Ok(CutDisk { file, left: Arc::clone(&self.left), bad: self.bad })
+        let path = self.folder.join(format!("{}.img", disk.path.rsplit('/').next().unwrap()));
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(CutDisk { path, file, power: Arc::clone(&self.power), bad: self.bad })
     }
 
     /// A mark in the place of a file system.
     fn make_state(&self, state: &StatePlace<'_>, folder: &Path) -> io::Result<()> {
         for Place { disk, first, length } in state.places {
             assert!(*length >= STATE_MIN && folder.is_dir());
-            self.open(disk)?.write_at(*first, STATE)?;
+            let disk = self.open(disk)?;
+            disk.write_at(*first, STATE)?;
+            disk.flush()?;
         }
         Ok(())
     }
@@ -283,21 +338,39 @@ impl Devices for Cut {
     }
 }
 
+fn dead() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the power is gone")
+}
+
 impl Disk for CutDisk {
     fn write_at(&self, at: Bytes, bytes: &[u8]) -> io::Result<()> {
-        let dead = || io::Error::new(io::ErrorKind::BrokenPipe, "the power is gone");
-        let take = |left: usize| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
-            Err(_) => Err(dead()),
-            Ok(1) => {
-                self.file.write_all_at(&bytes[..bytes.len() / 2], at.get())?;
-                Err(dead())
-            }
-            Ok(_) => self.file.write_all_at(bytes, at.get()),
+        let mut power = self.power.lock().unwrap();
+        if power.left == 0 {
+            return Err(dead());
         }
+        power.left -= 1;
+        let taken = if power.left == 0 { &bytes[..bytes.len() / 2] } else { bytes };
+        let mut before = vec![0; taken.len()];
+        self.file.read_exact_at(&mut before, at.get())?;
+        self.file.write_all_at(taken, at.get())?;
+        for (number, (before, after)) in (0..).zip(before.chunks(PIECE).zip(taken.chunks(PIECE))) {
+            let at = at + Bytes::new(number * PIECE as u64);
+            let (before, after) = (before.to_vec(), after.to_vec());
+            power.cached.push(Cached { disk: self.path.clone(), at, before, after });
+        }
+        if power.left == 0 {
+            power.fail()?;
+            return Err(dead());
+        }
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
+        let mut power = self.power.lock().unwrap();
+        if power.left == 0 {
+            return Err(dead());
+        }
+        power.cached.retain(|write| write.disk != self.path);
         Ok(())
     }
 
