@@ -98,13 +98,14 @@ pub fn enroll(
     sandbox.run(Tool::VirtFwVars, args, &log)
 }
 
-/// Makes a variable store that boots once from `url`, over HTTP.
+/// Has the variable store, a fresh one if there is none, boot once from `url`, over HTTP.
 ///
 /// # Errors
 /// When the tool that edits the store fails; its words are in `<run>/boot-from.log`.
 pub fn boot_from(tools: &Path, run: &Path, url: &str) -> Result<(), ToolError> {
     let sandbox = Sandbox::new(tools).bind_rw(run, RUN);
-    let (input, output) = (format!("/{OVMF}/OVMF_VARS_4M.fd"), format!("{RUN}/{VARS}"));
+    let output = format!("{RUN}/{VARS}");
+    let input = if run.join(VARS).exists() { output.clone() } else { format!("/{OVMF}/OVMF_VARS_4M.fd") };
     let args = ["--input", &input, "--output", &output, "--set-boot-uri", url];
     sandbox.run(Tool::VirtFwVars, args, &run.join("boot-from.log"))
 }

@@ -95,7 +95,7 @@ pub const CHECKS: &[Check] = &[
     rare("http", "the firmware starts the boot file from an HTTP server", media::http),
     rare(
         "netboot-install",
-        "a machine with an empty disk boots over HTTP from `xenolith serve`, installs, and starts from its disk",
+        "a machine with an empty disk boots over HTTP from `xenolith serve`, with Secure Boot, installs, and starts from its disk",
         netboot::install,
     ),
     slow("secure-boot", "signed by an enrolled key: boots, and dom0 knows", secure_boot::signed),

@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use fs_err as fs;
-use xenolith_vm::boot_from;
+use xenolith_vm::{Vm, boot_from};
 
 use super::{install as onto_disk, media::runs_from};
 use crate::{
     context::{Context, Count},
-    host::{Bench, power_off, ready},
+    host::{ACTION, Bench, power_off, ready, status},
 };
 
 /// Where machines on QEMU's own network find 127.0.0.1 of this one.
@@ -65,12 +65,13 @@ pub fn from_network(context: &Context, bench: &mut Bench<'_>) -> anyhow::Result<
     Ok(server)
 }
 
-/// Boots over HTTP, installs, and starts from the disk without the server.
+/// Boots over HTTP under Secure Boot, offers the screens, installs, and starts from the disk without the server.
 pub fn install(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = onto_disk::empty_disk(folder.path())?;
     let mut bench = Bench::new(context, "netboot-install", None)?;
     bench.machine().media.push(target.clone());
+    bench.secure_boot()?;
     let server = from_network(context, &mut bench)?;
     bench.run(|vm| {
         ready(vm)?;
@@ -80,6 +81,10 @@ pub fn install(context: &Context) -> anyhow::Result<Count> {
             url.contains(&server.url().replace("xenolith.efi", "")),
             "the host does not know its server:\n{url}"
         );
+        vm.shows("Press Enter to install", ACTION)?;
+        vm.type_serial("\r")?;
+        vm.shows("Welcome (1 of 9)", ACTION)?;
+        has_secure_boot(vm)?;
         onto_disk::installs(vm)?;
         power_off(vm)
     })?;
@@ -90,7 +95,14 @@ pub fn install(context: &Context) -> anyhow::Result<Count> {
     bench.run(|vm| {
         ready(vm)?;
         onto_disk::is_installed(vm)?;
+        has_secure_boot(vm)?;
         power_off(vm)?;
         Ok(Count::ONE)
     })
+}
+
+fn has_secure_boot(vm: &Vm) -> anyhow::Result<()> {
+    let status = status(vm)?;
+    ensure!(status["firmware"]["secure_boot"] == "on", "something unsigned could have started: {status}");
+    Ok(())
 }

@@ -83,9 +83,9 @@ pub struct SshService {
 /// A medium installs, whoever is there; a host lets in who has the password.
 pub fn on_enter(report: &Report, doors: Doors) -> OnEnter {
     match report.boot.as_ref().map(|boot| boot.medium) {
-        Some(Medium::Iso | Medium::Memory) => OnEnter::Install,
-        _ if doors.password => OnEnter::Login,
-        _ => OnEnter::Nothing,
+        Some(Medium::Iso | Medium::Memory | Medium::Network) => OnEnter::Install,
+        Some(Medium::Disk) | None if doors.password => OnEnter::Login,
+        Some(Medium::Disk) | None => OnEnter::Nothing,
     }
 }
 

@@ -7,6 +7,7 @@ use common::{known, look, on, open, seconds, type_text};
 use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 use xenolith_console::{Action, App, Doors, Edit, Effect, LOGGED_OUT_AFTER, Page, Read, Stage, TRIAL, draw};
+use xenolith_status::Medium;
 use xenolith_terminal::Key;
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
@@ -42,6 +43,10 @@ fn the_status_is_there_before_a_login() {
     app.told_look(look("iso-without-secure-boot", &["192.0.2.7"], doors));
     snapshot("medium", &app);
     assert_eq!(app.key(Key::Enter), Effect::Install);
+    let mut network = look("iso-without-secure-boot", &["192.0.2.7"], doors);
+    network.report.boot.as_mut().unwrap().medium = Medium::Network;
+    app.told_look(network);
+    assert_eq!(app.key(Key::Enter), Effect::Install, "the network is a medium, too");
     app.told_look(look("other-root-verified", &[], doors));
     snapshot("no-password", &app);
     assert_eq!(app.key(Key::Enter), Effect::None);
