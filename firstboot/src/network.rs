@@ -143,7 +143,8 @@ fn base(network: &Network, nics: &[Nic], files: &mut Files) -> Result<String, St
                     .to_owned());
             }
         };
-        // Without an address of its own it takes the first member's, which a DHCP server knows.
+        // Without an address of its own it takes the first member's, which a DHCP server knows; the image's 70-xenolith-bond.link keeps
+        // udev from giving it one.
         let device = format!("[NetDev]\nName={BOND_NAME}\nKind=bond\nMACAddress=none\n");
         files.push((BOND, format!("{device}\n[Bond]\n{mode}MIIMonitorSec=100ms\n")));
         let mut by_mac = Vec::new();
