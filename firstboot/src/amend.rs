@@ -20,6 +20,7 @@ use xenolith_settings::Settings;
 use crate::change::System;
 use crate::decide::{Decision, decide};
 use crate::journal::{Journal, JournalError};
+use crate::lock::{CHANGE_WAITS, Lock, LockError};
 use crate::run::{Paths, Run, RunError, run};
 use crate::task::Task;
 
@@ -34,6 +35,9 @@ pub enum AmendError {
         /// Why.
         why: String,
     },
+    /// Somebody else is at it.
+    #[error("nothing was changed")]
+    Lock(#[from] LockError),
     /// The state cannot be written.
     #[error("the change cannot be written to the state")]
     State(#[from] io::Error),
@@ -66,6 +70,7 @@ pub fn amend(
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), AmendError> {
     let Run { settings, facts, paths, tasks } = *run_of;
+    let _lock = Lock::take(&paths.state, CHANGE_WAITS, tell)?;
     if tasks.contains(&Task::Network) && crate::trial::is_running(paths)? {
         return Err(AmendError::Trial);
     }

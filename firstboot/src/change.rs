@@ -9,6 +9,8 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use xenolith_settings::HostName;
 
 use crate::certificate::{self, CERTIFICATE, CertificateNames};
+use crate::host_keys::HostKey;
+use crate::identity::HOST_KEY;
 use crate::storage::{Programs as _, Step, ThisMachine};
 
 /// One change of the host. Each may be repeated. Paths are without the leading slash.
@@ -43,6 +45,8 @@ pub enum Change {
     Reload(Reload),
     /// A new key with its certificate, in place of the one that was there.
     Certificate(CertificateNames),
+    /// A new key for SSH, where none is.
+    HostKey,
     /// A step to local storage.
     Storage(Step),
 }
@@ -83,6 +87,7 @@ impl std::fmt::Display for Change {
                 write!(f, "/{CERTIFICATE}: a new key and its certificate for {}", names.host)?;
                 names.addresses.iter().try_for_each(|address| write!(f, ", {address}"))
             }
+            Self::HostKey => write!(f, "/{HOST_KEY}: a new key"),
             Self::Storage(step) => step.fmt(f),
         }
     }
@@ -148,6 +153,7 @@ pub trait System {
                 let text = certificate::make(names).map_err(io::Error::other)?;
                 self.write(&root.join(CERTIFICATE), 0o600, &text)
             }
+            Change::HostKey => HostKey::draw()?.write(root, self),
             Change::Storage(step) => self.storage(step),
         }
     }

@@ -20,7 +20,7 @@ use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
 use crate::tuning::{self, TuningFacts};
 use crate::zones::TIME_ZONES;
-use crate::{identity, keyboard, network};
+use crate::{host_keys, identity, keyboard, network};
 
 const HOST_NAME: &str = "etc/hostname";
 /// Who may come in over SSH as root; below the root, as the rest.
@@ -98,7 +98,7 @@ impl Facts {
 }
 
 /// What an installation has left of the host before. What is no such file is as none: the host then gets what each new one gets.
-fn kept(root: &Path) -> KeptIdentity {
+pub(crate) fn kept(root: &Path) -> KeptIdentity {
     let path = root.join(STATE_MOUNT.trim_start_matches('/')).join(STATE_KEPT_IDENTITY);
     let bounded = fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_KEPT);
     let text = bounded.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
@@ -166,6 +166,11 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
             host.keyboard.as_ref().map_or(Decision::NotAsked, changes)
         }
         Task::Identity => identity::changes(&facts.root, facts.fresh, &facts.kept).into(),
+        // Without somebody who may come in there is no sshd.
+        Task::HostKeys if settings.access.ssh_keys.is_empty() && !is_somebody_let_in(facts) => {
+            Decision::NotAsked
+        }
+        Task::HostKeys => host_keys::changes(&facts.root, &facts.kept).into(),
         Task::TlsCertificate => certificate(settings, facts).into(),
         // Before it was looked at there is nothing to decide: an installation does not look for the host that will be.
         Task::Tuning => match &facts.tuning {
@@ -232,6 +237,11 @@ fn certificate(settings: &Settings, facts: &Facts) -> Result<Vec<Change>, String
     addresses.sort_unstable();
     addresses.dedup();
     Ok(vec![Change::Certificate(CertificateNames { host, addresses, made: facts.now })])
+}
+
+/// Whether there is a key already, of whoever has put it there: that is what sshd's unit goes by, too.
+fn is_somebody_let_in(facts: &Facts) -> bool {
+    facts.read(SSH_KEYS).is_ok_and(|keys| !keys.is_empty())
 }
 
 fn ssh_keys(keys: &[String]) -> Result<Vec<Change>, String> {

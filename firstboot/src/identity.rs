@@ -11,10 +11,12 @@ use uuid::Uuid;
 
 use crate::change::Change;
 use crate::former::KeptIdentity;
+use crate::host_keys::HostKey;
 
 /// Where it stands, below the root.
 pub const IDENTITY: &str = "var/lib/xenolith/host-uuid";
-/// The host's key for SSH, below the root; its public half has `.pub` behind its name. `xenolith-hostkeys.service` makes one where none is.
+
+/// The host's key for SSH, below the root; its public half has `.pub` behind its name.
 pub const HOST_KEY: &str = "etc/ssh/ssh_host_ed25519_key";
 
 /// The host's UUID, if it has one.
@@ -35,18 +37,15 @@ pub fn host_uuid(root: &Path) -> io::Result<Option<Uuid>> {
 
 /// What the host before was known by, or else `fresh`, becomes what this one is known by, unless it has it already.
 pub(crate) fn changes(root: &Path, fresh: Uuid, kept: &KeptIdentity) -> Result<Vec<Change>, String> {
-    let write =
-        |path: &str, mode, text: &str| Change::Write { path: path.to_owned(), mode, text: text.to_owned() };
     let mut changes = Vec::new();
     if host_uuid(root).map_err(|error| error.to_string())?.is_none() {
-        changes.push(write(IDENTITY, 0o644, &format!("{}\n", kept.host_uuid.unwrap_or(fresh))));
+        let text = format!("{}\n", kept.host_uuid.unwrap_or(fresh));
+        changes.push(Change::Write { path: IDENTITY.to_owned(), mode: 0o644, text });
     }
-    if let (Some(key), Some(public)) = (&kept.ssh_key, &kept.ssh_public)
+    if let Some(key) = HostKey::of(kept)
         && !root.join(HOST_KEY).exists()
     {
-        // The private half last: its being there says that the key is whole.
-        changes.push(write(&format!("{HOST_KEY}.pub"), 0o644, public));
-        changes.push(write(HOST_KEY, 0o600, key));
+        changes.extend(key.changes());
     }
     Ok(changes)
 }

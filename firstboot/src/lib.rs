@@ -21,6 +21,8 @@
 //! What somebody changes later, at the console, goes the same way: into the settings, then through the tasks ([`amend`]); a change of the
 //! network is tried first ([`try_network`]).
 //!
+//! Whoever writes holds a lock, so that of two runs one waits ([`Lock`]).
+//!
 //! On media the state is in RAM, so each boot is a first one. What settings may say is data, never a program.
 
 mod amend;
@@ -28,11 +30,14 @@ mod certificate;
 mod change;
 mod decide;
 mod former;
+mod host_keys;
 mod identity;
 mod journal;
 mod keyboard;
+mod lock;
 mod network;
 mod partly;
+mod ready;
 mod run;
 mod settings_file;
 pub mod storage;
@@ -46,9 +51,12 @@ pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, ho
 pub use change::{Change, Reload, System, ThisHost};
 pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, decide};
 pub use former::{EtcFiles, Former, FormerError, KeptIdentity};
+pub use host_keys::{HostKey, make_host_keys};
 pub use identity::{HOST_KEY, IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
+pub use lock::{Lock, LockError};
+pub use ready::not_done;
 pub use run::{Paths, Run, RunError, run};
 pub use settings_file::{current_settings, parse_settings, read_settings};
 pub use task::Task;

@@ -5,15 +5,16 @@ mod volumes;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use fs_err as fs;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Outcome, Paths, Run, System as _, Task, ThisHost, decide, parse_settings,
-    read_settings, run, settle, storage::ThisMachine,
+    Decision, Facts, Journal, Lock, LockError, Outcome, Paths, Run, System as _, Task, ThisHost, decide,
+    make_host_keys, not_done, parse_settings, read_settings, run, settle, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
@@ -26,12 +27,18 @@ const MOUNT_POINT: &str = "/run/xenolith/seed";
 /// How long devices may take to be seen, in seconds: minutes on a slow machine under load.
 const SETTLE: &str = "--timeout=600";
 
+/// How long the early run waits for another one: SSH stands behind it.
+const EARLY_WAITS: Duration = Duration::from_secs(30);
+/// How long others do: a seed waits for devices as long, and storage takes minutes to be made.
+const OTHERS_WAIT: Duration = Duration::from_secs(600);
+
 /// Make of this image the host that its settings ask for
 ///
 /// Settings come from an installation, or at the first boot from a volume labelled XENOLITH or else from the reserved area of the medium.
 /// Each thing that they ask for is done once; what failed is tried again at every boot.
 ///
-/// Exit codes: 0 done or nothing to do, 2 usage, 3 the settings were refused, 5 something failed and is tried again, 7 a device or file
+/// Exit codes: 0 done or nothing to do, 2 usage, 3 the settings were refused, 5 something failed and is tried again, or another run did not
+/// end in time, 7 a device or file
 /// failed.
 #[derive(Debug, Parser)]
 #[command(name = "xenolith-firstboot", version)]
@@ -50,8 +57,8 @@ enum Command {
     },
     /// Do some of it again, or all that failed
     Retry {
-        /// host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate (a new one),
-        /// tuning, storage or pool-join
+        /// host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, host-keys (what is
+        /// missing of them), tls-certificate (a new one), tuning, storage or pool-join
         tasks: Vec<Task>,
     },
     /// Say what settings would change on this host, and change nothing
@@ -59,9 +66,11 @@ enum Command {
         /// A seed.toml
         file: PathBuf,
     },
+    /// Make the host's SSH key, if it has none
+    HostKeys,
     /// Take back a change of the network that was tried and that nobody has kept
     RevertNetwork,
-    /// Show what was done, and what was not and why
+    /// Show what was done, and what was not and why, and whether the host is ready: nothing is left to do
     Status {
         /// As JSON (the field "schema" counts its form)
         #[arg(long)]
@@ -77,10 +86,13 @@ fn main() -> ExitCode {
                 eprintln!("warning: a change of the network that was tried is still there: {error:#}");
             }
             let tasks: Vec<Task> = Task::ALL.into_iter().filter(|task| task.is_late() == late).collect();
-            first_boot(&tasks, &[], !late)
+            first_boot(&tasks, &[], !late, if late { OTHERS_WAIT } else { EARLY_WAITS })
         }
-        Command::Retry { tasks } => first_boot(&Task::ALL, &tasks, true),
+        Command::Retry { tasks } => first_boot(&Task::ALL, &tasks, true, OTHERS_WAIT),
         Command::Check { file } => check(&file),
+        Command::HostKeys => {
+            make_host_keys(&here(), &mut ThisHost, &mut say).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::RevertNetwork => revert_network(),
         Command::Status { json } => status(json),
     };
@@ -89,9 +101,24 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             error.chain().skip(1).for_each(|cause| eprintln!("because: {cause}"));
-            let refused = error.chain().any(|cause| cause.downcast_ref::<SettingsError>().is_some());
-            ExitCode::from(if refused { 3 } else { 7 })
+            ExitCode::from(code(&error))
         }
+    }
+}
+
+/// The host that this program runs on.
+fn here() -> Paths {
+    Paths { root: "/".into(), state: STATE_MOUNT.into() }
+}
+
+/// The exit code of a failure.
+fn code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.downcast_ref::<SettingsError>().is_some()) {
+        3
+    } else if matches!(error.downcast_ref(), Some(LockError::Busy(_))) {
+        5
+    } else {
+        7
     }
 }
 
@@ -120,8 +147,14 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 
 fn status(json: bool) -> anyhow::Result<ExitCode> {
     let journal = Journal::read(&Path::new(STATE_MOUNT).join(STATE_FIRSTBOOT))?;
+    let left = left(&journal);
     if json {
-        say(journal.text().trim_end());
+        let status = Status {
+            journal: &journal,
+            ready: matches!(&left, Ok(Some(left)) if left.is_empty()),
+            not_done: left.ok().flatten(),
+        };
+        say(&serde_json::to_string_pretty(&status)?);
         return Ok(ExitCode::SUCCESS);
     }
     if journal.tasks.is_empty() {
@@ -134,21 +167,56 @@ fn status(json: bool) -> anyhow::Result<ExitCode> {
             Outcome::Failed => "FAILED",
             Outcome::NotAvailable => "not available",
         };
-        say(&format!("{:<13} {word}{why}", task.name()));
+        say(&format!("{:<15} {word}{why}", task.name()));
     }
+    say(&format!("{:<15} {}", "ready", in_words(&left)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `status --json` shows: the journal, and what follows from it.
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    journal: &'a Journal,
+    /// Whether nothing is left to do.
+    ready: bool,
+    /// What is left; `null` if the host has no settings yet, or nobody can say.
+    not_done: Option<Vec<Task>>,
+}
+
+/// The tasks that this host still has to do, if it has settings that ask for some.
+fn left(journal: &Journal) -> anyhow::Result<Option<Vec<Task>>> {
+    let Paths { root, state } = here();
+    let settings = state.join(STATE_SETTINGS);
+    if !settings.try_exists()? {
+        return Ok(None);
+    }
+    Ok(Some(not_done(&read_settings(&settings)?.0, journal, &Facts::of(&root)?)))
+}
+
+fn in_words(left: &anyhow::Result<Option<Vec<Task>>>) -> String {
+    match left {
+        Ok(None) => "no: this host has no settings yet".to_owned(),
+        Ok(Some(left)) if left.is_empty() => "yes".to_owned(),
+        Ok(Some(left)) => {
+            let left: Vec<&str> = left.iter().map(|task| task.name()).collect();
+            format!("no: {} not done", left.join(", "))
+        }
+        Err(error) => format!("not known: {error:#}"),
+    }
 }
 
 /// Started by a timer that the console sets, so that a host is reached again even if the console has ended.
 fn revert_network() -> anyhow::Result<ExitCode> {
-    let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
-    settle(&paths, &mut ThisHost, &mut say)?;
+    settle(&here(), &mut ThisHost, &mut say)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what of `tasks` is not done, and `again` even if it is. A host without settings looks for a seed if it `may_look`.
-fn first_boot(tasks: &[Task], again: &[Task], may_look: bool) -> anyhow::Result<ExitCode> {
-    let paths = Paths { root: "/".into(), state: STATE_MOUNT.into() };
+/// Does what of `tasks` is not done, and `again` even if it is. A host without settings looks for a seed if it `may_look`. Another run
+/// is waited for as long as `at_most`.
+fn first_boot(tasks: &[Task], again: &[Task], may_look: bool, at_most: Duration) -> anyhow::Result<ExitCode> {
+    let paths = here();
+    let _lock = Lock::take(&paths.state, at_most, &mut say).context("nothing was done")?;
     let left = paths.state.join(STATE_SETTINGS);
     let settings = if left.exists() {
         read_settings(&left)?.0
@@ -239,5 +307,28 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_status_is_the_journal_and_whether_the_host_is_ready() {
+        let journal = Journal::default();
+        let status = Status { journal: &journal, ready: false, not_done: Some(vec![Task::HostKeys]) };
+        let expected = serde_json::json!({
+            "schema": 1, "tasks": {}, "ready": false, "not_done": ["host-keys"]
+        });
+        assert_eq!(serde_json::to_value(status).unwrap(), expected);
+        assert_eq!(in_words(&Ok(Some(Vec::new()))), "yes");
+        assert_eq!(
+            in_words(&Ok(Some(vec![Task::HostKeys, Task::Storage]))),
+            "no: host-keys, storage not done"
+        );
+        assert_eq!(in_words(&Ok(None)), "no: this host has no settings yet");
+    }
+
+    #[test]
+    fn who_has_waited_in_vain_may_try_again() {
+        assert_eq!(code(&anyhow::Error::from(LockError::Busy(EARLY_WAITS)).context("nothing was done")), 5);
+        let source = io::Error::other("read-only");
+        assert_eq!(code(&LockError::Io { path: "firstboot.lock".into(), source }.into()), 7);
     }
 }

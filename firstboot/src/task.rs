@@ -25,6 +25,8 @@ pub enum Task {
     Keyboard,
     /// What the host is known by, whatever it is called.
     Identity,
+    /// The key that it proves itself with over SSH.
+    HostKeys,
     /// What it proves itself with over TLS.
     TlsCertificate,
     /// How the kernel treats this machine's disks and memory.
@@ -38,7 +40,7 @@ pub enum Task {
 impl Task {
     /// All, in the order in which they are tried: who may come in is known before the network is changed, and what
     /// may take long comes late.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HostName,
         Self::SshKeys,
         Self::RootPassword,
@@ -47,6 +49,7 @@ impl Task {
         Self::TimeServers,
         Self::Keyboard,
         Self::Identity,
+        Self::HostKeys,
         Self::TlsCertificate,
         Self::Tuning,
         Self::Storage,
@@ -69,6 +72,7 @@ impl Task {
             Self::TimeServers => "time-servers",
             Self::Keyboard => "keyboard",
             Self::Identity => "identity",
+            Self::HostKeys => "host-keys",
             Self::TlsCertificate => "tls-certificate",
             Self::Tuning => "tuning",
             Self::Storage => "storage",
@@ -86,7 +90,7 @@ impl fmt::Display for Task {
 /// No task has this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, tls-certificate, tuning, storage, pool-join"
+    "no task has this name; there are host-name, ssh-keys, root-password, network, time-zone, time-servers, keyboard, identity, host-keys, tls-certificate, tuning, storage, pool-join"
 )]
 pub struct NoSuchTask;
 

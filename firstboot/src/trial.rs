@@ -26,6 +26,7 @@ use crate::amend::{AmendError, write_settings};
 use crate::change::{Change, Reload, System};
 use crate::decide::{Decision, Facts, decide};
 use crate::journal::{Journal, Outcome};
+use crate::lock::{CHANGE_WAITS, Lock};
 use crate::network;
 use crate::run::Paths;
 use crate::settings_file::current_settings;
@@ -86,6 +87,7 @@ pub fn try_network(
     system: &mut impl System,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), AmendError> {
+    let _lock = Lock::take(&paths.state, CHANGE_WAITS, tell)?;
     if is_running(paths)? {
         return Err(AmendError::Trial);
     }
@@ -104,7 +106,7 @@ pub fn try_network(
     for change in &changes {
         if let Err(error) = system.make(&paths.root, change) {
             let why = format!("{change}: {error}");
-            settle(paths, system, tell)?;
+            take_back(paths, system, tell)?;
             return Err(AmendError::Refused { task, why });
         }
         tell(&format!("  {change}"));
@@ -117,6 +119,7 @@ pub fn try_network(
 /// # Errors
 /// [`AmendError`]; what is not kept is taken back.
 pub fn keep(paths: &Paths, system: &mut impl System) -> Result<(), AmendError> {
+    let _lock = Lock::take(&paths.state, CHANGE_WAITS, &mut |_| ())?;
     let Some(record) = Record::read(paths)? else {
         let why = "it was taken back before".to_owned();
         return Err(AmendError::Refused { task: Task::Network, why });
@@ -139,9 +142,24 @@ fn finish(paths: &Paths, system: &mut impl System) -> Result<(), AmendError> {
 
 /// Ends a trial that nobody has kept: the files are as they were. Without a trial there is nothing to do.
 ///
+/// **A lock that is not got does not stop it**: storage may be made for an hour, and nobody can reach the host meanwhile. What it may then
+/// lose is the journal's word on a network that was kept, which is set up once more.
+///
 /// # Errors
 /// [`AmendError`]; the trial is then not over.
 pub fn settle(paths: &Paths, system: &mut impl System, tell: &mut dyn FnMut(&str)) -> Result<(), AmendError> {
+    // Nearly every boot: nobody waits for nothing.
+    if !is_running(paths)? {
+        return Ok(());
+    }
+    let lock = Lock::take(&paths.state, CHANGE_WAITS, tell);
+    if let Err(error) = &lock {
+        tell(&format!("the network does not wait: {error}"));
+    }
+    take_back(paths, system, tell)
+}
+
+fn take_back(paths: &Paths, system: &mut impl System, tell: &mut dyn FnMut(&str)) -> Result<(), AmendError> {
     let Some(record) = Record::read(paths)? else { return Ok(()) };
     // Settings that cannot be read have not kept anything.
     if current_settings(&paths.state).is_ok_and(|settings| record.is_in(&settings)) {

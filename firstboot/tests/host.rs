@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Barrier, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use xenolith_firstboot::storage::Step;
 use xenolith_firstboot::{
-    AmendError, CERTIFICATE, Facts, HOST_KEY, IDENTITY, Journal, KeptIdentity, Outcome, Paths, Reload, Run,
-    System, TUNING, Task, ThisHost, TuningFacts, amend, current_settings, host_certificate, is_trial_running,
-    keep, run, settle, try_network,
+    AmendError, CERTIFICATE, Facts, HOST_KEY, HostKey, IDENTITY, Journal, KeptIdentity, Lock, Outcome, Paths,
+    Reload, Run, System, TUNING, Task, ThisHost, TuningFacts, amend, current_settings, host_certificate,
+    is_trial_running, keep, not_done, run, settle, try_network,
 };
 use xenolith_layout::Bytes;
 use xenolith_machine::{Capture, Machine, RawNic};
@@ -78,10 +80,17 @@ impl Host {
                     open.push(path);
                 } else {
                     let text = fs::read_to_string(&path).unwrap();
+                    if path.ends_with("firstboot.lock") {
+                        continue;
+                    }
                     // Keys are drawn, so no two are the same.
-                    let drawn =
-                        path.ends_with(CERTIFICATE) && text.starts_with("-----BEGIN PRIVATE KEY-----");
-                    found.insert(name, if drawn { "a key and its certificate".to_owned() } else { text });
+                    let shown = match &*text {
+                        key if key.starts_with("-----BEGIN PRIVATE KEY-----") => "a key and its certificate",
+                        key if key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") => "an SSH key",
+                        _ if path.ends_with(format!("{HOST_KEY}.pub")) => "the public half of an SSH key",
+                        text => text,
+                    };
+                    found.insert(name, shown.to_owned());
                 }
             }
         }
@@ -311,7 +320,7 @@ fn one_failure_stops_no_other_task_and_is_named() {
     assert!(whole);
     let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
     let failed: Vec<Task> = journal.failed().map(|(task, _)| task).collect();
-    assert_eq!(failed, [Task::SshKeys]);
+    assert_eq!(failed, [Task::SshKeys, Task::HostKeys]);
     assert!(journal.tasks[&Task::SshKeys].why.as_ref().unwrap().contains("etc/ssh"));
     assert!(journal.is_done(Task::Network) && journal.is_done(Task::TimeServers));
 }
@@ -498,4 +507,163 @@ fn a_network_that_is_not_asked_for_any_more_goes_back_to_the_images_own() {
     let asked = Run { settings: &settings, facts: &host.facts, paths: &host.paths, tasks: &[Task::Network] };
     amend(&asked, &mut Cut::never(), &mut |_| ()).unwrap();
     assert!(network_files(&host).is_empty());
+}
+
+/// Both halves of the host's key for SSH.
+fn host_key(host: &Host) -> (String, String) {
+    let read = |path: &str| fs::read_to_string(host.paths.root.join(path)).unwrap();
+    (read(HOST_KEY), read(&format!("{HOST_KEY}.pub")))
+}
+
+#[test]
+fn a_journal_of_a_version_that_knew_no_host_keys_leaves_them_to_do_and_a_key_that_is_there_stays() {
+    for is_there in [false, true] {
+        let host = installed("everything.toml");
+        let (path, first) = (host.paths.state.join("firstboot.json"), host_key(&host));
+        let mut journal = Journal::read(&path).unwrap();
+        journal.tasks.remove(&Task::HostKeys).unwrap();
+        fs::write(&path, journal.text()).unwrap();
+        if !is_there {
+            fs::remove_file(host.paths.root.join(HOST_KEY)).unwrap();
+        }
+        let left = not_done(&told_to(&host), &journal, &host.facts);
+        assert_eq!(left.contains(&Task::HostKeys), !is_there, "a key that is whole is nothing to do");
+        let (whole, told) = boot(&host, &told_to(&host), &mut Cut::never());
+        assert!(whole && told.contains(&"host-keys: done".to_owned()), "{told:?}");
+        assert_eq!(host_key(&host) == first, is_there);
+        assert!(Journal::read(&path).unwrap().is_done(Task::HostKeys));
+    }
+}
+
+#[test]
+fn the_ssh_key_of_the_host_before_is_never_replaced_wherever_the_power_is_cut() {
+    let key = HostKey::draw().unwrap();
+    let kept = KeptIdentity {
+        ssh_key: Some(key.private.clone()),
+        ssh_public: Some(key.public.clone()),
+        ..KeptIdentity::default()
+    };
+    for effects in 0.. {
+        let mut host = Host::new();
+        host.facts.kept = kept.clone();
+        let finished = boot(&host, &settings("keys-and-name.toml"), &mut Cut::after(effects)).0;
+        assert!(boot(&host, &settings("keys-and-name.toml"), &mut Cut::never()).0);
+        assert!(host_key(&host) == (key.private.clone(), key.public.clone()), "cut after {effects} effects");
+        if finished {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_host_is_ready_when_nothing_that_is_asked_for_is_left() {
+    let mut host = installed("everything.toml");
+    let journal = |host: &Host| Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
+    let left = |host: &Host| not_done(&told_to(host), &journal(host), &host.facts);
+    assert_eq!(left(&host), [Task::Tuning], "the disks were not looked at yet");
+    host.facts.tuning = Some(Ok(TuningFacts { memory: Bytes::gib(4), turns: true }));
+    assert!(boot(&host, &told_to(&host), &mut Cut::never()).0);
+    assert_eq!(left(&host), []);
+    let mut failed = told_to(&host);
+    failed.host.time_zone = Some("Mars/Crater".into());
+    let mut before = journal(&host);
+    before.tasks.remove(&Task::TimeZone);
+    fs::write(host.paths.state.join("firstboot.json"), before.text()).unwrap();
+    assert!(boot(&host, &failed, &mut Cut::never()).0);
+    assert_eq!(not_done(&failed, &journal(&host), &host.facts), [Task::TimeZone]);
+}
+
+/// Writes down who makes a change.
+struct Listed<'a>(&'a Mutex<Vec<ThreadId>>, Cut);
+
+impl Listed<'_> {
+    fn listed(&self) {
+        self.0.lock().unwrap().push(thread::current().id());
+        // Whoever else is there gets a turn.
+        thread::yield_now();
+    }
+}
+
+impl System for Listed<'_> {
+    fn write(&mut self, path: &Path, mode: u32, text: &str) -> io::Result<()> {
+        self.listed();
+        self.1.write(path, mode, text)
+    }
+
+    fn link(&mut self, path: &Path, target: &str) -> io::Result<()> {
+        self.listed();
+        self.1.link(path, target)
+    }
+
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.listed();
+        self.1.remove(path)
+    }
+
+    fn set_host_name(&mut self, name: &HostName) -> io::Result<()> {
+        self.listed();
+        self.1.set_host_name(name)
+    }
+
+    fn remove_link(&mut self, name: &str) -> io::Result<()> {
+        self.listed();
+        self.1.remove_link(name)
+    }
+
+    fn reload(&mut self, what: Reload) -> io::Result<()> {
+        self.listed();
+        self.1.reload(what)
+    }
+
+    fn storage(&mut self, step: &Step) -> io::Result<()> {
+        self.1.storage(step)
+    }
+}
+
+#[test]
+fn of_changes_at_once_each_is_made_as_a_whole_and_none_is_lost() {
+    let host = installed("everything.toml");
+    let made = Mutex::new(Vec::new());
+    let (settings, moved) = (told_to(&host), moved(&host));
+    try_network(&moved, &host.facts, &host.paths, &mut Cut::never(), &mut |_| ()).unwrap();
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        for tasks in [&[Task::HostName, Task::SshKeys], &[Task::TimeZone, Task::RootPassword]] {
+            let (host, made, settings, start) = (&host, &made, &settings, &start);
+            scope.spawn(move || {
+                let asked = Run { settings, facts: &host.facts, paths: &host.paths, tasks };
+                start.wait();
+                amend(&asked, &mut Listed(made, Cut::never()), &mut |_| ()).unwrap();
+            });
+        }
+        start.wait();
+        settle(&host.paths, &mut Listed(&made, Cut::never()), &mut |_| ()).unwrap();
+    });
+    let mut turns = made.into_inner().unwrap();
+    turns.dedup();
+    assert_eq!(turns.len(), 3, "one after the other: {turns:?}");
+    let journal = Journal::read(&host.paths.state.join("firstboot.json")).unwrap();
+    assert!(journal.tasks.values().all(|entry| entry.outcome == Outcome::Done), "{}", journal.text());
+    assert!(journal.is_done(Task::HostName) && journal.is_done(Task::RootPassword), "{}", journal.text());
+}
+
+#[test]
+fn a_network_that_is_tried_is_taken_back_although_somebody_else_is_at_it_and_nothing_else_is_changed() {
+    let host = installed("everything.toml");
+    let (files, settings) = (network_files(&host), moved(&host));
+    try_network(&settings, &host.facts, &host.paths, &mut Cut::never(), &mut |_| ()).unwrap();
+    let lock = Lock::take(&host.paths.state, Duration::from_secs(60), &mut |_| ()).unwrap();
+    let mut told = Vec::new();
+    thread::scope(|scope| {
+        let kept = scope.spawn(|| keep(&host.paths, &mut Cut::never()));
+        settle(&host.paths, &mut Cut::never(), &mut |line| told.push(line.to_owned())).unwrap();
+        let kept = kept.join().unwrap();
+        assert!(matches!(kept, Err(AmendError::Lock(_))), "{kept:?}");
+    });
+    assert_eq!(network_files(&host), files);
+    assert!(
+        told[0].contains("waiting for it, 10 s at most") && told[1].contains("does not wait"),
+        "{told:?}"
+    );
+    drop(lock);
 }
