@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   GET, HEAD  /<name>      a file of the set: Content-Length, ETag (its SHA-256), Range, If-Range, If-None-Match
-//!   GET, POST  /answers     the answers for whoever asks; only over TLS where there is TLS
+//!   GET, POST  /answers     the answers for whoever asks, 204 if none are for it; only over TLS where there is TLS
 //! ```
 //! UEFI firmware asks with HEAD for the length, and takes a program for one by its type `application/efi` (EDK2 `HttpBootDxe`).
 //! Requests name files of the set or nothing: no path of the file system is ever made from one. There is an end to how many are
@@ -27,7 +27,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use xenolith_netboot::{Identity, MAX_IDENTITY, Range, range};
 
-use crate::{Event, Shared, set::Served};
+use crate::{Event, Shared, answers::NoAnswers, set::Served};
 
 /// Connections at once, over each listener.
 const CONNECTIONS: usize = 512;
@@ -238,8 +238,12 @@ async fn answers(
         _ => return refuse(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST"),
     };
     match library.choose(&identity) {
-        Err(none @ crate::answers::NoAnswers::None(_)) => refused(StatusCode::NOT_FOUND, none.to_string()),
-        Err(several) => refused(StatusCode::CONFLICT, several.to_string()),
+        // Not 404: an installation takes that for a wrong address, and for a failure.
+        Err(none @ NoAnswers::None(_)) => {
+            shared.refused(peer, over.protocol(), none.to_string());
+            with(Response::builder().status(StatusCode::NO_CONTENT), empty())
+        }
+        Err(several @ NoAnswers::Several { .. }) => refused(StatusCode::CONFLICT, several.to_string()),
         Ok(entry) => {
             shared.tell(Event::Answered { client: peer, machine: identity.to_string(), file: entry.name() });
             let response = Response::builder()

@@ -168,10 +168,15 @@ fn answers_go_to_the_machine_they_are_for_and_no_log_holds_them() {
     assert!(head.starts_with("http/1.1 200") && head.contains("no-store"), "{head}");
     assert_eq!(body, ANSWERS.as_bytes());
     assert_eq!(server.ask("GET /answers?mac=52:54:00:00:00:01", "").1, ANSWERS.as_bytes());
-    assert!(server.ask("GET /answers", "").0.starts_with("http/1.1 404"));
+    for (asked, machine) in [("GET /answers", ""), ("POST /answers", r#"{"format":1,"serial":"other"}"#)] {
+        let (head, body) = server.ask(asked, machine);
+        assert!(head.starts_with("http/1.1 204") && body.is_empty(), "none is no failure: {head}");
+    }
+    assert!(server.ask("GET /answers/other", "").0.starts_with("http/1.1 404"));
     assert!(server.ask("POST /answers", "no").0.starts_with("http/1.1 400"));
     assert!(server.ask("PUT /answers", "{}").0.starts_with("http/1.1 405"));
     let said = server.said();
+    assert!(said.contains("no answers are for other, and there is no default"), "{said}");
     assert!(said.contains("answers for x 52-54-00-00-00-01: 52-54-00-00-00-01.toml"), "{said}");
     assert!(!said.contains("hush"), "{said}");
 }
