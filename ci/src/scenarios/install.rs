@@ -35,6 +35,7 @@ then = "stay"
 END"#;
 /// What first boot was asked for by these answers.
 const TASKS: &[&str] = &[
+    "host-keys",
     "host-name",
     "identity",
     "network",

@@ -55,11 +55,12 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
             leads_to(vm, ENTER, page)?;
         }
         for (text, then) in
-            [(PASSWORD, "> The same again"), (PASSWORD, "> SSH key"), (key.trim(), "[> Next <]")]
+            [(PASSWORD, "> The same again"), (PASSWORD, "> SSH key"), (key.trim(), "> Another SSH key")]
         {
             type_keys(vm, text)?;
             leads_to(vm, ENTER, then)?;
         }
+        leads_to(vm, ENTER, "[> Next <]")?;
         leads_to(vm, ENTER, "Pool (7 of 9)")?;
         leads_to(vm, ENTER, "[> Back <]")?;
         picture(vm, "installer-summary.png")?;

@@ -6,7 +6,7 @@ use xenolith_settings::{Problem, Problems};
 use crate::disk_rule::DiskRule;
 use crate::keep::{self, Kept};
 use crate::size::Size;
-use crate::types::{Answers, Encryption, Finish, StorageKind};
+use crate::types::{Answers, Encryption, StorageKind};
 
 impl Answers {
     /// Every mistake that can be seen without a machine.
@@ -25,8 +25,11 @@ impl Answers {
             "is for the settings that an installation writes: answers hold no password",
         );
         keep::check(self, &mut problems);
-        report(&self.finish, &mut problems);
         let finish = &self.finish;
+        let to = (&finish.report_to, finish.report_pin.is_some(), finish.report_insecure);
+        server("report", to, finish.report_recovery_key, &mut problems);
+        let to = (&finish.logs_to, finish.logs_pin.is_some(), finish.logs_insecure);
+        server("logs", to, false, &mut problems);
         let (told, encrypted) = (finish.report_recovery_key, self.target.encryption != Encryption::None);
         problems.unless(
             !told || encrypted,
@@ -42,26 +45,30 @@ impl Answers {
     }
 }
 
-/// Longer addresses are no address of a report.
+/// Longer addresses are no address of a server.
 const LONGEST_URL: usize = 1024;
 
-fn report(finish: &Finish, problems: &mut Problems) {
-    let Some(url) = &finish.report_to else {
-        let alone = finish.report_pin.is_none() && !finish.report_insecure && !finish.report_recovery_key;
-        return problems.unless(alone, "finish.report_to", "is missing, and the other keys are about it");
+/// The keys `finish.<what>_to`, `_pin` and `_insecure`: address, whether there is a pin, whether anything is believed. `more` of them
+/// are about an address that is not there.
+fn server(
+    what: &str,
+    (url, is_pinned, insecure): (&Option<String>, bool, bool),
+    more: bool,
+    problems: &mut Problems,
+) {
+    let (to, pin) = (format!("finish.{what}_to"), format!("finish.{what}_pin"));
+    let Some(url) = url else {
+        let alone = !is_pinned && !insecure && !more;
+        return problems.unless(alone, &to, "is missing, and the other keys are about it");
     };
     let (safe, plain) = (url.starts_with("https://"), url.starts_with("http://"));
-    problems.unless(safe || plain, "finish.report_to", "has to be an http or https URL");
+    problems.unless(safe || plain, &to, "has to be an http or https URL");
     let clean = url.len() <= LONGEST_URL && url.bytes().all(|byte| byte.is_ascii_graphic());
-    problems.unless(
-        clean,
-        "finish.report_to",
-        "has to be printable ASCII without spaces, and at most 1024 long",
-    );
-    let said = !plain || finish.report_insecure;
-    problems.unless(said, "finish.report_to", "is plain HTTP; use https, or set report_insecure = true");
-    let pinned = finish.report_pin.is_none() || (safe && !finish.report_insecure);
-    problems.unless(pinned, "finish.report_pin", "is for https, and cannot stand beside report_insecure");
+    problems.unless(clean, &to, "has to be printable ASCII without spaces, and at most 1024 long");
+    let why = format!("is plain HTTP; use https, or set {what}_insecure = true");
+    problems.unless(!plain || insecure, &to, &why);
+    let why = format!("is for https, and cannot stand beside {what}_insecure");
+    problems.unless(!is_pinned || (safe && !insecure), &pin, &why);
 }
 
 fn targets(answers: &Answers, problems: &mut Problems) {

@@ -123,6 +123,16 @@ pub struct Finish {
     /// Without this, an installation that nobody watches shows it on the machine's console only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub report_recovery_key: bool,
+    /// Where journal, plan and log of the installation are sent after a success and after a failure: by HTTP PUT, each below this
+    /// address, if that ends in `/`; else all of them as one text by POST. No answers are among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_to: Option<String>,
+    /// The SHA-256 of the certificate of `logs_to`, as `report_pin` is for reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_pin: Option<Fingerprint>,
+    /// Whether logs may go over plain HTTP, or to a server that nothing is known of. Anybody in between can read them then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logs_insecure: bool,
 }
 
 /// What a machine does when its installation has succeeded.

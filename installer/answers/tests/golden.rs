@@ -69,13 +69,6 @@ fn no_message_quotes_a_value() {
     }
 }
 
-#[test]
-fn the_schema_is_the_published_one() {
-    insta::with_settings!({ snapshot_path => "schema", prepend_module_to_snapshot => false, omit_expression => true }, {
-        insta::assert_json_snapshot!("answers.schema", xenolith_answers::schema());
-    });
-}
-
 proptest::proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {

@@ -1,6 +1,8 @@
 //! `xenolith-install`: installs the running medium, by screens or by answers.
 
+mod changed;
 mod former;
+mod later;
 mod medium;
 mod netboot;
 mod once;
@@ -12,6 +14,7 @@ mod session;
 mod settings;
 mod source;
 mod watch;
+mod work;
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -26,7 +29,7 @@ use xenolith_installer::{Event, Plan};
 use xenolith_source::{Asked, LogTail};
 
 use medium::BootFacts;
-use report::Course;
+use report::{Course, Listeners};
 use session::{Coded as _, Failed, Secrets, Session};
 use source::{Believed, Given};
 use watch::{Said, Watch};
@@ -180,22 +183,18 @@ fn run(args: &Args, asked: &Asked, course: &mut Course) -> Result<End, Failed> {
     course.from.clone_from(&given.from);
     let refused = || format!("the answers from {} are refused", given.from);
     let answers = Answers::parse(&given.bytes).with_context(refused).code(3)?;
-    let report_to = report::server(&answers.finish)?;
-    let mut session = Session::with(machine)?;
-    let ended = carry_out(args, &given, &answers, &mut session, course);
+    let listeners = Listeners::of(&answers.finish)?;
+    let ended = Session::with(machine.clone())
+        .and_then(|mut session| carry_out(args, &given, &answers, &mut session, course));
     let worth_telling = match &ended {
         Ok(End::Done(_)) => Some(None),
         Ok(End::Planned | End::NotConfirmed | End::NoAnswers | End::DoneBefore) => None,
         Err(Failed(_, error)) => (!args.dry_run).then_some(Some(error)),
     };
-    if let (Some(server), Some(failed)) = (report_to, worth_telling) {
-        let version = session.medium.image.version.to_string();
-        let with_key = answers.finish.report_recovery_key;
-        let told = report::tell(&server, &session.machine, version, course, failed, with_key);
-        if told && with_key {
-            // Whoever asked for it there has it, and it need not stand on a console.
-            course.recovery_key = None;
-        }
+    if let Some(failed) = worth_telling {
+        // A system that does not say what it was started from installs nothing, and that is told.
+        let version = BootFacts::read().ok().map(|booted| booted.version.to_string());
+        listeners.tell(&machine, version, course, failed);
     }
     ended
 }
@@ -225,7 +224,7 @@ fn carry_out(
         ));
     }
     let plan = session.plan(answers)?;
-    course.plan = Some(plan.hash());
+    course.plan = Some(plan.clone());
     course.log.say(&plan.losses());
     print_plan(args, &plan);
     if args.dry_run {
@@ -329,7 +328,65 @@ fn say(text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Read as _},
+        net::TcpListener,
+        thread::JoinHandle,
+    };
+
     use super::*;
+
+    /// Takes so many requests, and gives them as they came.
+    fn server(requests: usize) -> (u16, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let take = move |_| {
+            let mut reader = BufReader::new(listener.accept().unwrap().0);
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let from = head.len();
+                reader.read_line(&mut head).unwrap();
+                let line = head[from..].to_ascii_lowercase();
+                length = line.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            head + &String::from_utf8(body).unwrap()
+        };
+        (port, std::thread::spawn(move || (0..requests).map(take).collect()))
+    }
+
+    #[test]
+    fn a_host_that_nothing_can_be_installed_from_is_told_of_and_its_logs_are_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let (port, server) = server(2);
+        let answers = folder.path().join("answers.toml");
+        let secret = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$tnSYvahCwPBHKZUspmcxMfb0.WiB9W.zEaKlOBL35rC";
+        let text = format!(
+            "version = 1\ntarget = {{ disks = [{{ path = \"sda\" }}] }}\nnetwork = {{}}\n\
+             access = {{ root_password_hash = \"{secret}\" }}\n[finish]\nreport_to = \"http://127.0.0.1:{port}/report\"\n\
+             report_insecure = true\nlogs_to = \"http://127.0.0.1:{port}/logs\"\nlogs_insecure = true\n"
+        );
+        fs_err::write(&answers, text).unwrap();
+        let machine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines/one-disk/machine.json");
+        let asked = Asked::File(answers);
+        let args = Args { machine: Some(machine), ..Args::parse_from(["xenolith-install"]) };
+        let mut course = Course::default();
+        let Err(Failed(code, _)) = run(&args, &asked, &mut course) else { panic!("it was installed") };
+        assert_eq!(code, 4, "a machine that runs tests was not started from a medium");
+        let requests = server.join().unwrap();
+        let [report, logs] = requests.as_slice() else { panic!("{requests:?}") };
+        assert!(report.starts_with("POST /report "), "{report}");
+        let body: serde_json::Value = serde_json::from_str(report.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!((&body["outcome"], &body["machine"]["version"]), (&"failed".into(), &None::<()>.into()));
+        assert!(body["error"][0].is_string(), "{body}");
+        assert!(logs.starts_with("POST /logs "), "{logs}");
+        assert!(logs.contains("==== log.txt\n") && logs.contains("==== journal.txt\n"), "{logs}");
+        assert!(logs.contains(body["error"][0].as_str().unwrap()), "why it failed is in the log");
+        assert!(!requests.concat().contains(secret), "answers are sent to nobody");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -21,7 +21,7 @@ use nix::{
 use xenolith_installer::Plan;
 use xenolith_machine::{Capture, Machine, PluggedIn, plugged_in};
 use xenolith_probe::{Installed, capture};
-use xenolith_source::{Hint, NamedTrust, Patience, Server, Trust, Upload, upload};
+use xenolith_source::{FetchError, Hint, NamedTrust, Patience, Server, Trust, Upload, upload};
 
 use crate::source::pause;
 
@@ -108,8 +108,16 @@ pub fn save(device: &Path, machine: &Machine, files: &[RecordFile]) -> anyhow::R
 /// When the line is no address that is believed for a reason, or not all of it arrived.
 pub fn send(line: &str, files: &[RecordFile]) -> anyhow::Result<String> {
     let server = server(line)?;
-    upload(&server, &uploads(files), PATIENCE, &mut pause)?;
+    send_to(&server, files, PATIENCE)?;
     Ok(format!("Sent to {}.", server.url))
+}
+
+/// Sends what servers may have.
+///
+/// # Errors
+/// When not all of it arrived.
+pub fn send_to(server: &Server, files: &[RecordFile], patience: Patience) -> Result<(), FetchError> {
+    upload(server, &uploads(files), patience, &mut pause)
 }
 
 fn uploads(files: &[RecordFile]) -> Vec<Upload<'_>> {

@@ -1,8 +1,8 @@
-//! The screens on a terminal: keys in, pictures out, the installation on a thread of its own.
+//! The screens on a terminal: keys in, pictures out. **Whatever takes longer than a beat is done on a thread of its own**, and is heard
+//! of between two beats.
 
 use std::{
-    collections::BTreeSet,
-    io,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     process::ExitCode,
     sync::mpsc::{Receiver, TryRecvError, channel},
@@ -11,17 +11,18 @@ use std::{
 
 use anyhow::Context as _;
 use ratatui::crossterm::event;
-use xenolith_answers::Answers;
-use xenolith_firstboot::{common_keyboards, is_screen, load_keyboard, time_zones};
+use xenolith_firstboot::{common_keyboards, time_zones};
 use xenolith_installer::Plan;
-use xenolith_machine::PluggedIn;
+use xenolith_machine::{Machine, PluggedIn};
 use xenolith_terminal::{Screen, meaning, shell};
 use xenolith_tui::{App, Effect, Keyboard, Volume, draw};
 
 use crate::{
-    former, records,
-    session::{Failed, Secrets, Session},
+    later::Later,
+    records,
+    session::{Failed, Session},
     watch::{NO_WORD, Said, Watch},
+    work::{Checked, Confirmed, Work, check, still_there},
 };
 
 /// How long nothing may happen before the screen is looked at again: an installation tells of itself in between.
@@ -43,13 +44,13 @@ pub fn show(session: &Session) -> anyhow::Result<ExitCode> {
     let keyboards = common_keyboards(Path::new("/")).into_iter();
     let keyboards =
         keyboards.map(|(name, label)| Keyboard { name: name.to_owned(), label: label.to_owned() });
-    let formers =
-        former::all(&session.machine).iter().map(|(disk, former)| (*disk, former.lines())).collect();
     let zones = time_zones(Path::new("/"));
     let app = App::new(session.machine.clone(), session.medium.image.clone(), session.seed, zones)
         .with_keyboards(keyboards.collect())
-        .with_formers(formers);
-    run(Screens { session, app, running: None, recorded: None, confirmed: None })
+        .looking_for_formers();
+    let mut screens = Screens::new(session.clone(), app);
+    screens.look_for_formers();
+    run(screens)
 }
 
 /// Shows the installation that somebody else carries out on this machine, and how it ends.
@@ -75,13 +76,14 @@ pub fn watch(session: &Session, mut watch: Watch) -> anyhow::Result<ExitCode> {
         }
     });
     let running = Some(Running { said, began: Instant::now() });
-    run(Screens { session, app, running, recorded: None, confirmed: None })
+    run(Screens { running, ..Screens::new(session.clone(), app) })
 }
 
-fn run(screens: Screens<'_>) -> anyhow::Result<ExitCode> {
+fn run(mut screens: Screens<Session>) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::open(None).context("the screens need a terminal")?;
     let ending = screens.run(&mut screen);
     drop(screen);
+    screens.end();
     match ending? {
         Effect::Restart => crate::finish("reboot"),
         Effect::PowerOff => crate::finish("poweroff"),
@@ -94,16 +96,32 @@ struct Running {
     began: Instant,
 }
 
-struct Screens<'a> {
-    session: &'a Session,
+struct Screens<W> {
+    work: W,
     app: App,
+    formers: Option<Later<BTreeMap<usize, Vec<String>>>>,
+    keyboard: Option<Later<String>>,
+    checked: Option<Later<Checked<W>>>,
+    confirmed: Option<Confirmed>,
     running: Option<Running>,
-    recorded: Option<Receiver<Recorded>>,
-    confirmed: Option<(Answers, Plan, Secrets)>,
+    recorded: Option<Later<Recorded>>,
 }
 
-impl Screens<'_> {
-    fn run(mut self, screen: &mut Screen) -> anyhow::Result<Effect> {
+impl<W: Work> Screens<W> {
+    fn new(work: W, app: App) -> Self {
+        Self {
+            work,
+            app,
+            formers: None,
+            keyboard: None,
+            checked: None,
+            confirmed: None,
+            running: None,
+            recorded: None,
+        }
+    }
+
+    fn run(&mut self, screen: &mut Screen) -> anyhow::Result<Effect> {
         let (mut changed, mut shown, mut painted) = (true, None, Instant::now());
         loop {
             let stale = painted.elapsed() > REPAINT;
@@ -116,7 +134,7 @@ impl Screens<'_> {
                 screen.draw(|frame| draw(&self.app, frame))?;
                 shown = Some(self.app.page());
             }
-            changed = self.listen() | self.hear_of_records();
+            changed = self.hear();
             if !event::poll(BEAT)? {
                 continue;
             }
@@ -124,85 +142,108 @@ impl Screens<'_> {
             let event::Event::Key(key) = event::read()? else { continue };
             let Some(key) = meaning(key) else { continue };
             match self.app.key(key) {
-                Effect::None => {}
-                Effect::Install => self.confirm(),
-                Effect::Retry => self.begin(),
                 Effect::Shell => screen.aside(|| shell("The installer comes back when this shell ends."))?,
-                Effect::LookForVolumes => self.record(|records| records.look()),
-                Effect::SaveTo(device) => self.record(move |records| records.save(&device)),
-                Effect::SendTo(line) => self.record(move |records| records.send(&line)),
-                Effect::Keyboard(name) => self.app.keyboard_note(load(&name)),
                 ending @ (Effect::Restart | Effect::PowerOff | Effect::Leave) => return Ok(ending),
+                effect => self.begin(effect),
             }
         }
     }
 
-    /// Answers are made of what was filled in, and what would not be carried out is said before anything is done.
-    fn confirm(&mut self) {
-        let Some(plan) = self.app.plan().cloned() else { return };
-        let answers = match self.app.answers() {
-            Ok(answers) => answers,
-            Err(problems) => {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                return self.app.refuse(&lines);
+    /// What a key has asked for, as far as it is done besides the screens.
+    fn begin(&mut self, effect: Effect) {
+        let work = self.work.clone();
+        match effect {
+            Effect::Install => {
+                let app = self.app.clone();
+                let before = self.checked.take();
+                self.checked = Some(Later::after(before, move || check(&work, &app)));
             }
-        };
-        if let Err(error) = self.session.keep(&answers) {
-            return self.app.refuse(&[format!("the answers cannot be kept: {error:#}")]);
+            Effect::Retry => self.install(true),
+            Effect::LookForVolumes => self.record(|records| records.look()),
+            Effect::SaveTo(device) => self.record(move |records| records.save(&device)),
+            Effect::SendTo(line) => self.record(move |records| records.send(&line)),
+            Effect::Keyboard(name) => {
+                let before = self.keyboard.take();
+                self.keyboard = Some(Later::after(before, move || work.load_keyboard(&name)));
+            }
+            Effect::None | Effect::Shell | Effect::Restart | Effect::PowerOff | Effect::Leave => {}
         }
-        let (answers, former) = match self.session.with_kept(&answers) {
-            Ok(with_kept) => with_kept,
-            Err(Failed(_, error)) => return self.app.refuse(&[format!("{error:#}")]),
-        };
-        if let Err(refused) = self.session.settings(&answers, Some(&plan)) {
-            return self.app.refuse(&refused);
-        }
-        let secrets = Secrets::of(&answers, former.as_ref(), self.app.pool_password());
-        self.confirmed = Some((answers, plan, secrets));
-        self.begin();
     }
 
-    fn begin(&mut self) {
-        let Some((answers, plan, secrets)) = self.confirmed.clone() else { return };
+    fn look_for_formers(&mut self) {
+        let (before, work) = (self.formers.take(), self.work.clone());
+        self.formers = Some(Later::after(before, move || work.formers()));
+    }
+
+    /// Whoever leaves finds no disk mounted, and no array running.
+    fn end(self) {
+        self.formers.into_iter().for_each(Later::end);
+        self.checked.into_iter().for_each(Later::end);
+    }
+
+    /// What the threads have said since; whether there was anything.
+    fn hear(&mut self) -> bool {
+        let mut heard = self.listen();
+        if let Some(formers) = Later::take(&mut self.formers) {
+            // A host that cannot be read is not offered to be kept.
+            self.app.formers(formers.unwrap_or_default());
+            heard = true;
+        }
+        if let Some(note) = Later::take(&mut self.keyboard) {
+            self.app.keyboard_note(note.unwrap_or_else(|fault| format!("It is not loaded: {fault}")));
+            heard = true;
+        }
+        if let Some(recorded) = Later::take(&mut self.recorded) {
+            match recorded {
+                Ok(Recorded::Volumes(volumes)) => self.app.volumes(volumes),
+                Ok(Recorded::Ended(how)) => self.app.saved(how),
+                Err(fault) => self.app.saved(Err(fault.to_string())),
+            }
+            heard = true;
+        }
+        if let Some(checked) = Later::take(&mut self.checked).filter(|_| self.app.is_confirmed()) {
+            match checked {
+                Ok(Checked::Ready(work, confirmed)) => {
+                    (self.work, self.confirmed) = (work, Some(*confirmed));
+                    self.install(false);
+                }
+                Ok(Checked::Refused(why)) => self.app.refuse(&why),
+                Ok(Checked::Changed(work, how)) => {
+                    self.app.changed(work.machine().clone(), &how);
+                    self.work = work;
+                    self.look_for_formers();
+                }
+                Err(fault) => self.app.refuse(&[fault.to_string()]),
+            }
+            heard = true;
+        }
+        heard
+    }
+
+    /// Carries out what was confirmed. `again`: it was begun before, and its disks may have been pulled out since.
+    fn install(&mut self, again: bool) {
+        let Some(confirmed) = self.confirmed.clone() else { return };
         let (sender, said) = channel();
-        let session = self.session.clone();
+        let work = self.work.clone();
         self.app.begin();
         self.running = Some(Running { said, began: Instant::now() });
         std::thread::spawn(move || {
             // Nobody listens any more when the screens have gone, which they do not before the end.
             let mut tell = |event| drop(sender.send(Said::Event(event)));
-            let ended = session.install(&answers, &plan, &secrets, &mut tell);
+            let there = if again { still_there(&work, &confirmed.plan) } else { Ok(()) };
+            let ended = there.and_then(|()| work.install(&confirmed, &mut tell));
             drop(sender.send(Said::Ended { error: ended.err().as_ref().map(Failed::in_words) }));
         });
     }
 
-    /// Does something about records on a thread of its own: sticks and servers take their time.
+    /// Does something about records: sticks and servers take their time.
     fn record(&mut self, what: impl FnOnce(&Records) -> Recorded + Send + 'static) {
-        let (sender, recorded) = channel();
         let records = Records {
-            session: self.session.clone(),
+            machine: self.work.machine().clone(),
             log: self.app.log().to_vec(),
             plan: self.app.plan().cloned(),
         };
-        self.recorded = Some(recorded);
-        // Nobody listens any more where the screens have gone.
-        std::thread::spawn(move || drop(sender.send(what(&records))));
-    }
-
-    fn hear_of_records(&mut self) -> bool {
-        let recorded = match self.recorded.as_ref().map(Receiver::try_recv) {
-            None | Some(Err(TryRecvError::Empty)) => return false,
-            Some(Ok(recorded)) => recorded,
-            Some(Err(TryRecvError::Disconnected)) => {
-                Recorded::Ended(Err("the installer has a fault".to_owned()))
-            }
-        };
-        self.recorded = None;
-        match recorded {
-            Recorded::Volumes(volumes) => self.app.volumes(volumes),
-            Recorded::Ended(how) => self.app.saved(how),
-        }
-        true
+        self.recorded = Some(Later::after(self.recorded.take(), move || what(&records)));
     }
 
     /// What the installation has said since; whether there was anything.
@@ -215,8 +256,8 @@ impl Screens<'_> {
                 Ok(Said::Event(event)) => self.app.tell(&event, running.began.elapsed()),
                 Ok(Said::Steps { steps }) => self.app.watch(steps),
                 Ok(Said::Ended { error: None }) => {
-                    let plan = self.confirmed.as_ref().map(|(_, plan, _)| plan);
-                    match plan.map(|plan| self.session.recovery_key(plan)).transpose() {
+                    let plan = self.confirmed.as_ref().map(|confirmed| &confirmed.plan);
+                    match plan.map(|plan| self.work.recovery_key(plan)).transpose() {
                         Ok(key) => self.app.done(key.flatten()),
                         // Without it nobody could open the state but the TPM.
                         Err(error) => {
@@ -238,7 +279,7 @@ impl Screens<'_> {
 
 /// What there is to save.
 struct Records {
-    session: Session,
+    machine: Machine,
     log: Vec<String>,
     plan: Option<Plan>,
 }
@@ -252,7 +293,7 @@ impl Records {
     }
 
     fn save(&self, device: &str) -> Recorded {
-        let saved = records::save(Path::new(device), &self.session.machine, &self.files());
+        let saved = records::save(Path::new(device), &self.machine, &self.files());
         Recorded::Ended(saved.map_err(|error| format!("{error:#}")))
     }
 
@@ -275,14 +316,5 @@ fn volume(stick: &PluggedIn) -> Volume {
     }
 }
 
-/// Loads a keyboard on the terminal that the screens are on, and says what came of it.
-fn load(keyboard: &str) -> String {
-    let terminal = nix::unistd::ttyname(io::stdin()).unwrap_or_default();
-    if !is_screen(&terminal) {
-        return "For the installed host: this terminal is no screen of the machine, and keeps its own keyboard.".to_owned();
-    }
-    match load_keyboard(keyboard, &terminal) {
-        Ok(()) => "It is loaded.".to_owned(),
-        Err(error) => format!("It is not loaded: {error}"),
-    }
-}
+#[cfg(test)]
+mod tests;

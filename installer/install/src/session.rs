@@ -142,9 +142,17 @@ impl Session {
     /// # Errors
     /// Code 4 when this host cannot be installed from.
     pub fn with(machine: Machine) -> Result<Self, Failed> {
+        let medium = Medium::running().code(4)?;
         fs::create_dir_all(Self::RUN).code(7)?;
         let facts = Facts::on(machine.clone(), Path::new("/"));
-        Ok(Self { machine, medium: Medium::running().code(4)?, seed: seed().code(7)?, facts })
+        Ok(Self { machine, medium, seed: seed().code(7)?, facts })
+    }
+
+    /// The same with the machine as it was found another time.
+    #[must_use]
+    pub fn on(&self, machine: Machine) -> Self {
+        let facts = Facts::on(machine.clone(), Path::new("/"));
+        Self { machine, medium: self.medium.clone(), seed: self.seed, facts }
     }
 
     /// What these answers come to.

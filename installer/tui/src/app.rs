@@ -1,6 +1,6 @@
 //! The state of the screens, and what a key makes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use xenolith_answers::Answers;
@@ -15,6 +15,7 @@ use crate::form::Form;
 use crate::page::{Button, Item, Page, items};
 use crate::progress::Progress;
 use crate::records::{Records, Volume};
+use crate::waiting::Waiting;
 
 /// The longest text that a field takes; an RSA key of 16384 bits fits.
 const LONGEST: usize = 4096;
@@ -33,7 +34,8 @@ pub struct Keyboard {
 pub enum Effect {
     /// Nothing but drawing.
     None,
-    /// Begin the installation, which was confirmed.
+    /// See whether what was confirmed can be done on the machine as it is now; [`App::begin`], [`App::refuse`] or [`App::changed`]
+    /// tells what came of it. Whoever has [taken it back](App::is_confirmed) by then does not want it any more.
     Install,
     /// Go on with the step that failed.
     Retry,
@@ -73,6 +75,7 @@ pub struct App {
     pub(crate) keyboard_note: Option<String>,
     pub(crate) seed: Seed,
     pub(crate) zones: BTreeSet<String>,
+    pub(crate) waiting: Waiting,
 }
 
 impl App {
@@ -106,6 +109,7 @@ impl App {
             keyboard_note: None,
             seed,
             zones,
+            waiting: Waiting::default(),
         };
         app.go(Page::Welcome);
         app
@@ -116,13 +120,6 @@ impl App {
     pub fn with_keyboards(mut self, keyboards: Vec<Keyboard>) -> Self {
         self.keyboards = keyboards;
         self.go(self.page);
-        self
-    }
-
-    /// With what can be kept of the hosts that are on disks already, in words, by the places of the disks.
-    #[must_use]
-    pub fn with_formers(mut self, formers: BTreeMap<usize, Vec<String>>) -> Self {
-        self.form.formers = formers;
         self
     }
 
@@ -160,6 +157,12 @@ impl App {
             self.help = false;
             return Effect::None;
         }
+        if self.page == Page::Progress && self.progress.log.scroll(key) {
+            return Effect::None;
+        }
+        if self.is_confirmed() {
+            return self.key_meanwhile(key);
+        }
         let items = items(self);
         let focusable: Vec<&Item> = items.iter().filter(|item| item.takes_focus()).collect();
         let focused = focusable.get(self.focus).copied();
@@ -194,7 +197,10 @@ impl App {
                 }
                 Some(Item::Choice { field, .. }) if character == ' ' => return self.turn(*field, true),
                 _ if character == '?' => self.help = true,
-                _ if character == 'l' && self.page == Page::Progress && !self.records.is_open() => {
+                _ if matches!(character, 'l' | 'L')
+                    && self.page == Page::Progress
+                    && !self.records.is_open() =>
+                {
                     self.progress.toggle_log();
                 }
                 _ => {}
@@ -220,7 +226,8 @@ impl App {
 
     /// The installation has begun, or begins again, with these steps.
     pub fn begin(&mut self) {
-        self.progress.begin(self.plan.as_ref().map(Plan::steps_in_words).unwrap_or_default());
+        self.no_longer_confirmed();
+        self.progress.begin(self.plan.as_ref());
         self.go(Page::Progress);
     }
 
@@ -266,6 +273,7 @@ impl App {
 
     /// It did not begin, since something would not be carried out.
     pub fn refuse(&mut self, why: &[String]) {
+        self.no_longer_confirmed();
         self.go(Page::Summary);
         self.problems =
             why.iter().map(|why| Problem { at: "summary".to_owned(), what: why.clone() }).collect();
@@ -348,9 +356,9 @@ impl App {
 
     fn press(&mut self, button: Button) -> Effect {
         match button {
-            Button::Next => self.next(),
+            Button::Next => self.next_when_known(),
             Button::Back => return self.back(),
-            Button::Install => return Effect::Install,
+            Button::Install => return self.confirm(),
             Button::Retry => return Effect::Retry,
             Button::Shell => return Effect::Shell,
             Button::SaveLogs | Button::SaveAnswers => {

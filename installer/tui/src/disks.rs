@@ -23,7 +23,8 @@ pub(crate) fn targets(app: &App) -> Vec<Item> {
             items.extend(offered(index, disk, app.form.disks.contains(&index)));
         } else {
             not.push(Item::Words(format!("      {}", label(disk))));
-            not.extend(refusals.iter().map(|why| Item::Words(format!("        not offered: {why}"))));
+            let reasons: Vec<String> = refusals.iter().map(|why| format!("not offered: {why}")).collect();
+            not.push(details(disk, &reasons.join("; ")));
         }
     }
     if machine.disks.is_empty() {
@@ -108,16 +109,23 @@ fn offered(index: usize, disk: &Disk, chosen: bool) -> [Item; 2] {
     let holds = xenolith_installer::holds(disk);
     let holds =
         if holds.is_empty() { "nothing was found on it".to_owned() } else { format!("holds {holds}") };
-    [Item::Option { index, label: label(disk), chosen }, Item::Words(format!("        {holds}"))]
+    [Item::Option { index, label: label(disk), chosen }, details(disk, &holds)]
+}
+
+/// Below its label, where lines may break: by the serial number disks of one model are told apart, so that is never cut.
+fn details(disk: &Disk, what: &str) -> Item {
+    Item::Words(match &disk.serial {
+        Some(serial) => format!("        serial {serial}; {what}"),
+        None => format!("        {what}"),
+    })
 }
 
 fn label(disk: &Disk) -> String {
     format!(
-        "{:<9}{:>9}  {:<8}{:<24} {}",
+        "{:<9}{:>9}  {:<7} {}",
         disk.name,
         disk.size.to_string(),
         disk.bus.to_string(),
-        disk.model.as_deref().unwrap_or("-"),
-        disk.serial.as_deref().unwrap_or("-")
+        disk.model.as_deref().unwrap_or("-")
     )
 }

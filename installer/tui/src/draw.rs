@@ -25,12 +25,12 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Paragraph::new(vec![Line::styled(title, bold), Line::default()]), head);
     let body = Rect { x: body.x + 2, width: body.width.saturating_sub(4).min(WIDEST), ..body };
-    let (lines, focused) = lines(app, body.width.into());
+    let (lines, focused) = lines(app, body);
     // What has the focus is on the screen, with what belongs to it above.
     let height = usize::from(body.height);
     let scroll =
         focused.map_or(0, |line| (line + 2).saturating_sub(height)).min(lines.len().saturating_sub(height));
-    let more = lines.len().saturating_sub(scroll + height);
+    let more = lines.len().saturating_sub(scroll + height) + app.progress.log.below();
     let shown: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(height).collect();
     frame.render_widget(Paragraph::new(shown), body);
     frame.render_widget(Paragraph::new(Line::styled(footer(app, more), bold)), foot);
@@ -39,21 +39,26 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     }
 }
 
+/// In 80 columns, also where 999 lines are below.
 fn footer(app: &App, more: usize) -> String {
     let keys = match app.page {
         Page::Progress if app.records.is_open() => {
             " Arrows move   Enter choose   Esc back   F1 help   F2 shell"
         }
+        Page::Progress if app.progress.log.is_open() => {
+            " Arrows, PageUp, PageDown scroll   L, Esc back   ? help   F2 shell"
+        }
         Page::Progress => " Enter choose   L log   ? help   F2 shell",
         Page::Welcome => " Enter go on   Esc leave   ? help   F2 shell",
-        _ => " Arrows move and change   Enter choose   Esc back   F1 help   F2 shell",
+        _ => " Arrows move, change   Enter choose   Esc back   F1 help   F2 shell",
     };
-    if more == 0 { keys.to_owned() } else { format!("{keys}   v {more} more lines") }
+    if more == 0 { keys.to_owned() } else { format!("{keys}   v {more} more") }
 }
 
 /// The lines of the page, and which of them has the focus.
-fn lines(app: &App, width: usize) -> (Vec<Line<'static>>, Option<usize>) {
-    let (mut lines, mut focused, mut number) = (Vec::new(), None, 0);
+fn lines(app: &App, body: Rect) -> (Vec<Line<'static>>, Option<usize>) {
+    let (width, height) = (usize::from(body.width), usize::from(body.height));
+    let (mut lines, mut focused, mut number, mut log) = (Vec::new(), None, 0, None);
     let mut buttons: Vec<Span<'static>> = Vec::new();
     for item in items(app) {
         let has_focus = item.takes_focus() && {
@@ -101,8 +106,15 @@ fn lines(app: &App, width: usize) -> (Vec<Line<'static>>, Option<usize>) {
                 let field = format!("{mark}{label:<LABEL$}[{:<room$}]", format!("{tail}{cursor}"));
                 lines.push(Line::styled(field, style(has_focus)));
             }
+            Item::Log(text) => log = Some((lines.len(), text)),
             Item::Button(_) => {}
         }
+    }
+    if let Some((at, text)) = log {
+        let mut all: Vec<String> = text.iter().flat_map(|line| wrapped(line, width)).collect();
+        let rest = lines.len() + usize::from(!buttons.is_empty());
+        let part = app.progress.log.part(all.len(), height.saturating_sub(rest));
+        lines.splice(at..at, all.drain(part).map(Line::raw));
     }
     if !buttons.is_empty() {
         focused = focused.map(|line| line.min(lines.len()));
@@ -116,17 +128,22 @@ fn style(has_focus: bool) -> Style {
     if has_focus { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() }
 }
 
-/// A text in lines of at most `width` columns; what goes on is indented as it began.
+/// A text in lines of at most `width` columns; what goes on is indented as it began. Nothing is cut: a word that is too long breaks.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let indent: String = text.chars().take_while(|c| *c == ' ').collect();
     let mut lines = Vec::new();
     let mut line = indent.clone();
+    let room = width.saturating_sub(indent.len()).max(1);
     for word in text[indent.len()..].split_inclusive(' ') {
-        if line.len() > indent.len() && line.chars().count() + word.trim_end().chars().count() > width {
-            lines.push(line.trim_end().to_owned());
-            line.clone_from(&indent);
+        let word: Vec<char> = word.chars().collect();
+        for part in word.chunks(room) {
+            let part: String = part.iter().collect();
+            if line.len() > indent.len() && line.chars().count() + part.trim_end().chars().count() > width {
+                lines.push(line.trim_end().to_owned());
+                line.clone_from(&indent);
+            }
+            line.push_str(&part);
         }
-        line.push_str(word);
     }
     lines.push(line.trim_end().to_owned());
     lines

@@ -1,5 +1,7 @@
 //! The fields: which text or choice of the form each stands for, and where problems about it are told.
 
+use std::borrow::Cow;
+
 use xenolith_machine::Machine;
 
 use crate::form::{BOND_MODES, ENCRYPTION_WAYS, Form, POOL_WAYS, SETTINGS_WAYS, V4_WAYS, V6_WAYS};
@@ -26,7 +28,8 @@ pub(crate) enum Field {
     TimeZone,
     Password,
     PasswordAgain,
-    SshKey,
+    /// By its place among those that can be typed.
+    SshKey(usize),
     Pool,
     PoolAddress,
     PoolUser,
@@ -37,8 +40,8 @@ pub(crate) enum Field {
 
 impl Field {
     /// The key of problems that are told below it.
-    pub(crate) const fn at(self) -> &'static str {
-        match self {
+    pub(crate) fn at(self, form: &Form) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Encryption => "target.encryption",
             Self::StorageKind => "storage",
             Self::Settings => "settings",
@@ -58,14 +61,18 @@ impl Field {
             Self::TimeZone => "host.time_zone",
             Self::Password => "password",
             Self::PasswordAgain => "password_again",
-            Self::SshKey => "access.ssh_keys[0]",
+            // Fields that stayed empty are no answers.
+            Self::SshKey(place) => match form.ssh_keys_before(place) {
+                Some(before) => return Cow::Owned(format!("access.ssh_keys[{before}]")),
+                None => "access.ssh_keys",
+            },
             Self::Pool => "pool",
             Self::PoolAddress => "pool.join",
             Self::PoolUser => "pool.user",
             Self::PoolPassword => "pool.password",
             Self::PoolFingerprint => "pool.fingerprint",
             Self::RecordsUrl => "records",
-        }
+        })
     }
 
     /// The text that is typed into it, if it is one.
@@ -82,7 +89,12 @@ impl Field {
             Self::TimeZone => &mut form.time_zone,
             Self::Password => &mut form.password,
             Self::PasswordAgain => &mut form.password_again,
-            Self::SshKey => &mut form.ssh_key,
+            Self::SshKey(place) => {
+                if form.ssh_keys.len() <= place {
+                    form.ssh_keys.resize(place + 1, String::new());
+                }
+                form.ssh_keys.get_mut(place)?
+            }
             Self::PoolAddress => &mut form.pool_address,
             Self::PoolUser => &mut form.pool_user,
             Self::PoolPassword => &mut form.pool_password,

@@ -66,8 +66,8 @@ pub struct Form {
     pub password: String,
     /// The same again.
     pub password_again: String,
-    /// A public key for SSH.
-    pub ssh_key: String,
+    /// Public keys for SSH; empty ones do not count.
+    pub ssh_keys: Vec<String>,
     /// One of [`POOL_WAYS`].
     pub pool: usize,
     /// A host of the pool.
@@ -82,6 +82,8 @@ pub struct Form {
     pub records_url: String,
 }
 
+/// As many keys for SSH as can be typed; a file of answers takes more.
+pub const SSH_KEYS: usize = 8;
 /// Ways to an IPv4 address.
 pub const V4_WAYS: [&str; 3] = ["from DHCP", "fixed", "none"];
 /// Ways to an IPv6 address.
@@ -211,10 +213,7 @@ impl Form {
                 time_servers: several(&self.time_servers),
                 name_servers: several(&self.name_servers),
             },
-            access: Access {
-                root_password_hash: None,
-                ssh_keys: filled(&self.ssh_key).into_iter().collect(),
-            },
+            access: Access { root_password_hash: None, ssh_keys: self.filled_ssh_keys().collect() },
             pool: self.pool(add),
             finish: Finish { then: Ending::Stay, ..Finish::default() },
         }
@@ -235,7 +234,7 @@ impl Form {
             problems.add("password", format!("has to have at least {SHORTEST_PASSWORD} characters"));
         }
         problems.unless(self.password == self.password_again, "password_again", "is another one");
-        let nobody = self.password.is_empty() && self.ssh_key.trim().is_empty();
+        let nobody = self.password.is_empty() && self.filled_ssh_keys().next().is_none();
         problems.unless(!nobody, "password", "nobody could come in: give a password, a key for SSH or both");
         let network = &answers.network;
         let named = network.interface.is_some() || network.bond.is_some();
@@ -246,6 +245,23 @@ impl Form {
         );
         answers.settings().check(&mut problems);
         if problems.0.is_empty() { Ok(answers) } else { Err(problems.0) }
+    }
+
+    /// The keys for SSH that were typed.
+    pub(crate) fn filled_ssh_keys(&self) -> impl Iterator<Item = String> {
+        self.ssh_keys.iter().filter_map(|key| filled(key))
+    }
+
+    /// How many fields for keys are shown: a further one below the last that is filled.
+    pub(crate) fn ssh_key_fields(&self) -> usize {
+        let last = self.ssh_keys.iter().rposition(|key| filled(key).is_some());
+        last.map_or(1, |last| (last + 2).min(SSH_KEYS))
+    }
+
+    /// How many keys come before the one in this field, if there is one in it.
+    pub(crate) fn ssh_keys_before(&self, place: usize) -> Option<usize> {
+        filled(self.ssh_keys.get(place)?)?;
+        Some(self.ssh_keys.iter().take(place).filter(|key| filled(key).is_some()).count())
     }
 
     /// Whether several interfaces work as one.

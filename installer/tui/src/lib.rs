@@ -15,12 +15,14 @@ mod disks;
 mod draw;
 mod field;
 mod form;
+mod log;
 mod network;
 mod page;
 mod paging;
 mod pool;
 mod progress;
 mod records;
+mod waiting;
 
 pub use app::{App, Effect, Keyboard};
 pub use draw::draw;

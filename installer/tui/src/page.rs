@@ -90,7 +90,7 @@ impl Page {
             }
             Self::Access => {
                 "The password is root's, for the console of this host: SSH takes keys only, never a password, and is off without a key. \
-                 A key is the one line of a file such as id_ed25519.pub."
+                 A key is the one line of a file such as id_ed25519.pub; below it there is room for another, up to eight."
             }
             Self::Pool => {
                 "A host that stands alone is its own pool. To join one, name any host of it and whoever may add hosts there. Without a \
@@ -102,7 +102,7 @@ impl Page {
             }
             Self::Progress => {
                 "The disk does not boot before the last step is done, so an installation that is cut short leaves nothing half-made. \
-                 L shows the log. At the end, log and answers can be saved on a stick; logs can be sent to a server as well."
+                 L shows the log, and arrows scroll it. At the end, log and answers can be saved on a stick; logs can be sent to a server as well."
             }
         }
     }
@@ -188,13 +188,15 @@ pub(crate) enum Item {
     Input { field: Field, label: &'static str, value: String, secret: bool },
     /// What is wrong with the field above.
     Problem(String),
+    /// Lines of the log: the last of them that the rest of the page leaves room for, unless somebody has scrolled.
+    Log(Vec<String>),
     /// What Enter does; they stand beside each other.
     Button(Button),
 }
 
 impl Item {
     pub(crate) const fn takes_focus(&self) -> bool {
-        !matches!(self, Self::Words(_) | Self::Problem(_))
+        !matches!(self, Self::Words(_) | Self::Problem(_) | Self::Log(_))
     }
 }
 
@@ -211,17 +213,23 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
             text(app, Field::TimeServers, "Time servers"),
             text(app, Field::TimeZone, "Time zone"),
         ],
-        Page::Access => vec![
-            text(app, Field::Password, "root's password"),
-            text(app, Field::PasswordAgain, "The same again"),
-            text(app, Field::SshKey, "SSH key"),
-        ],
+        Page::Access => {
+            let mut items = vec![
+                text(app, Field::Password, "root's password"),
+                text(app, Field::PasswordAgain, "The same again"),
+                text(app, Field::SshKey(0), "SSH key"),
+            ];
+            let others = 1..app.form.ssh_key_fields();
+            items.extend(others.map(|place| text(app, Field::SshKey(place), "Another SSH key")));
+            items
+        }
         Page::Pool => pool::items(app),
         Page::Summary => summary(app),
         Page::Progress if app.records.is_open() => return app.records.items(&app.form.records_url),
         Page::Progress => return app.progress.items(),
     };
     items = with_problems(app, items);
+    items.extend(app.waits_for().map(|line| Item::Words(line.to_owned())));
     items.push(Item::Words(String::new()));
     match app.page {
         Page::Welcome => items.push(Item::Button(Button::Next)),
@@ -238,16 +246,16 @@ fn with_problems(app: &App, items: Vec<Item>) -> Vec<Item> {
     let mut items = items.into_iter().peekable();
     while let Some(item) = items.next() {
         let at = match &item {
-            Item::Choice { field, .. } | Item::Input { field, .. } => Some(field.at()),
+            Item::Choice { field, .. } | Item::Input { field, .. } => Some(field.at(&app.form)),
             Item::Option { .. } if app.page == Page::Network => {
                 let last = !matches!(items.peek(), Some(Item::Option { .. }));
-                last.then_some("network.bond.members")
+                last.then_some("network.bond.members".into())
             }
             _ => None,
         };
         all.push(item);
         left.retain(|problem| {
-            let here = at == Some(problem.at.as_str());
+            let here = at.as_deref() == Some(problem.at.as_str());
             if here {
                 all.push(Item::Problem(problem.what.clone()));
             }
@@ -331,11 +339,13 @@ fn summary(app: &App) -> Vec<Item> {
         words.push(format!("Keyboard      {}", form.keyboard));
     }
     words.push(format!("Clock         {}", said(&form.time_zone, "UTC")));
-    let ways = [
-        (!form.password.is_empty(), "password on the console"),
-        (!form.ssh_key.trim().is_empty(), "SSH key"),
-    ];
-    let ways: Vec<&str> = ways.into_iter().filter_map(|(is, way)| is.then_some(way)).collect();
+    let password = (!form.password.is_empty()).then(|| "password on the console".to_owned());
+    let keys = match form.filled_ssh_keys().count() {
+        0 => None,
+        1 => Some("SSH key".to_owned()),
+        more => Some(format!("{more} SSH keys")),
+    };
+    let ways: Vec<String> = [password, keys].into_iter().flatten().collect();
     words.push(format!("root comes in by {}", ways.join(" and ")));
     words.push(format!("Pool          {}", pool::in_words(form)));
     words.into_iter().map(Item::Words).collect()

@@ -15,6 +15,7 @@ impl App {
                 self.records.close();
                 self.focus = 0;
             }
+            Page::Progress if self.progress.log.is_open() => self.progress.log.close(),
             // What has begun is not taken back.
             Page::Progress => {}
             page => self.go(page.before(&self.form)),
@@ -71,6 +72,7 @@ impl App {
     pub(crate) fn go(&mut self, page: Page) {
         self.page = page;
         self.problems.clear();
+        self.waiting.stay();
         self.focus = 0;
         // Where everything may stay as it is, Enter goes on.
         let all = items(self);

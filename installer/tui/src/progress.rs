@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use xenolith_installer::Event;
+use xenolith_installer::{Event, Plan, Step};
 use xenolith_layout::{Bytes, seal::RecoveryKey};
 
+use crate::log::Log;
 use crate::page::{Button, Item};
 
-/// Lines of the log that are kept; the screen shows the last of them.
-const LOG: usize = 200;
 /// Columns of the bar.
 const BAR: u64 = 30;
 
@@ -24,6 +23,8 @@ enum Stand {
 /// An installation that is watched.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
+    /// Of what is done here; what somebody else does is known by its steps alone.
+    plan: Option<Plan>,
     steps: Vec<String>,
     /// Steps that are done.
     done: usize,
@@ -31,27 +32,30 @@ pub struct Progress {
     began: Duration,
     /// What it will install is read, and no step has begun.
     reading: bool,
+    /// What of the boot files is read out of how much.
+    read: (Bytes, Bytes),
     bytes: Option<(Bytes, Bytes)>,
     now: Duration,
     stand: Stand,
     /// Of an encrypted state, when it is made.
     recovery_key: Option<RecoveryKey>,
     warnings: Vec<String>,
-    log: Vec<String>,
-    shows_log: bool,
+    pub(crate) log: Log,
     /// Somebody else installs.
     watches: bool,
 }
 
 impl Progress {
-    pub(crate) fn begin(&mut self, steps: Vec<String>) {
-        let (log, shows_log) = (std::mem::take(&mut self.log), self.shows_log);
-        *self = Self { steps, log, shows_log, ..Self::default() };
+    /// Another try goes on where the last one stopped.
+    pub(crate) fn begin(&mut self, plan: Option<&Plan>) {
+        let (done, log) = (self.done, std::mem::take(&mut self.log));
+        let steps = plan.map(Plan::steps_in_words).unwrap_or_default();
+        *self = Self { plan: plan.cloned(), steps, done, log, ..Self::default() };
     }
 
     pub(crate) fn watch(&mut self, steps: Vec<String>) {
-        self.begin(steps);
-        self.watches = true;
+        let log = std::mem::take(&mut self.log);
+        *self = Self { steps, log, watches: true, ..Self::default() };
     }
 
     pub(crate) fn tell(&mut self, event: &Event, now: Duration) {
@@ -60,8 +64,9 @@ impl Progress {
             Event::Reading { done, total } => {
                 if !self.reading {
                     (self.reading, self.began) = (true, now);
-                    self.log(format!("{}  {total} of boot files: reading", seconds(now)));
+                    self.log.push(&format!("{}  {total} of boot files: reading", seconds(now)));
                 }
+                self.read = (*done, *total);
                 self.bytes = Some((*done, *total));
             }
             Event::Began { step } => {
@@ -70,15 +75,15 @@ impl Progress {
             }
             Event::Progress { done, total, .. } => self.bytes = Some((*done, *total)),
             Event::Done { step } => {
-                self.done = step + 1;
+                (self.done, self.bytes) = (step + 1, None);
                 self.note(*step, "done");
             }
             Event::Warning { what, .. } => {
                 self.warnings.push(what.clone());
-                self.log(format!("warning: {what}"));
+                self.log.push(&format!("warning: {what}"));
             }
             Event::Skipped { step } => {
-                (self.done, self.reading) = (step + 1, false);
+                (self.done, self.reading, self.bytes) = (step + 1, false, None);
                 self.note(*step, "was done before");
             }
         }
@@ -87,35 +92,33 @@ impl Progress {
     pub(crate) fn done(&mut self, recovery_key: Option<RecoveryKey>) {
         self.recovery_key = recovery_key;
         self.stand = Stand::Done;
+        self.log.close();
     }
 
     pub(crate) fn failed(&mut self, why: &str) {
-        self.log(why.to_owned());
+        self.log.push(why);
         self.stand = Stand::Failed(why.to_owned());
+        self.log.close();
     }
 
     /// What happened so far, a line each.
     pub(crate) fn lines(&self) -> &[String] {
-        &self.log
+        self.log.lines()
     }
 
     pub(crate) fn toggle_log(&mut self) {
-        self.shows_log = !self.shows_log;
+        if self.log.is_open() { self.log.close() } else { self.log.open() }
     }
 
     fn note(&mut self, step: usize, what: &str) {
         let name = self.steps.get(step).cloned().unwrap_or_default();
-        self.log(format!("{}  {name}: {what}", seconds(self.now)));
-    }
-
-    fn log(&mut self, line: String) {
-        if self.log.len() == LOG {
-            self.log.remove(0);
-        }
-        self.log.push(line);
+        self.log.push(&format!("{}  {name}: {what}", seconds(self.now)));
     }
 
     pub(crate) fn items(&self) -> Vec<Item> {
+        if self.log.is_open() {
+            return vec![Item::Log(self.lines().to_vec())];
+        }
         let mut items: Vec<Item> = match &self.stand {
             Stand::Runs => {
                 let mut words = Vec::new();
@@ -166,13 +169,16 @@ impl Progress {
         .into_iter()
         .map(Item::Words)
         .collect();
-        if self.shows_log {
-            items.extend(self.log.iter().rev().take(10).rev().cloned().map(Item::Words));
+        if let Stand::Failed(why) = &self.stand {
+            // Its end is the error that stands above. Which steps were done it tells as well, and when.
+            let before = self.lines().len().saturating_sub(why.lines().count());
+            items.push(Item::Words("The last lines of the log:".to_owned()));
+            items.push(Item::Log(self.lines().iter().take(before).cloned().collect()));
         } else {
             items.extend(
                 self.steps.iter().enumerate().map(|(index, name)| Item::Words(self.step(index, name))),
             );
-            items.extend(self.bar().map(Item::Words));
+            items.extend(self.bar().into_iter().map(Item::Words));
         }
         items.push(Item::Words(String::new()));
         items.extend(match &self.stand {
@@ -194,28 +200,58 @@ impl Progress {
     fn step(&self, index: usize, name: &str) -> String {
         let mark = match (index.cmp(&self.done), &self.stand) {
             (std::cmp::Ordering::Less, _) | (_, Stand::Done) => "done",
-            (std::cmp::Ordering::Equal, Stand::Failed(_)) => "FAIL",
-            (std::cmp::Ordering::Equal, Stand::Runs) if !self.reading => " >> ",
+            (std::cmp::Ordering::Equal, _) if !self.reading => " >> ",
             _ => "    ",
         };
         format!("  {mark}  {name}")
     }
 
-    /// Bar, share, rate and time left of the present step, once it says how much there is.
-    fn bar(&self) -> Option<String> {
-        let (done, total) = self.bytes.filter(|_| self.stand == Stand::Runs)?;
-        let (done_bytes, total_bytes) = (done.get().min(total.get()), total.get().max(1));
-        let full = usize::try_from(done_bytes.saturating_mul(BAR) / total_bytes).unwrap_or_default();
+    /// Bar, share, rate and time left, as long as something is copied.
+    fn bar(&self) -> Vec<String> {
+        let Some((done, total)) = self.copied().filter(|_| self.stand == Stand::Runs) else {
+            return Vec::new();
+        };
+        let (done, total) = (done.get().min(total.get()), total.get().max(1));
+        let full = usize::try_from(done.saturating_mul(BAR) / total).unwrap_or_default();
         let width = usize::try_from(BAR).unwrap_or_default();
         let bar = format!("{}{}", "#".repeat(full), "-".repeat(width.saturating_sub(full)));
-        let share = done_bytes.saturating_mul(100) / total_bytes;
-        let elapsed = u64::try_from(self.now.saturating_sub(self.began).as_millis()).unwrap_or(u64::MAX);
-        let rate = done_bytes.saturating_mul(1000).checked_div(elapsed).filter(|rate| *rate > 0);
-        let rest = rate.map_or_else(String::new, |rate| {
-            format!("  {}/s  {} s left", Bytes::new(rate), total_bytes.saturating_sub(done_bytes) / rate)
-        });
-        Some(format!("        [{bar}] {share:>3} %{rest}"))
+        let mut lines = vec![format!("        [{bar}] {:>3} %", done.saturating_mul(100) / total)];
+        if let Some(rate) = self.rate() {
+            let left = in_words(total.saturating_sub(done).div_ceil(rate));
+            let of = if self.plan.is_some() { "in all" } else { "for this step" };
+            lines.push(format!("        {}/s, about {left} left {of}", Bytes::new(rate)));
+        }
+        lines
     }
+
+    /// What is copied out of how much: of the whole installation by its plan, else of the present step. The other steps of a plan write
+    /// little, and how long they take nobody knows before.
+    fn copied(&self) -> Option<(Bytes, Bytes)> {
+        let Some(plan) = &self.plan else { return self.bytes };
+        let weight = |step: &Step| match step {
+            Step::WriteImage { .. } => plan.image.root + plan.image.verity,
+            Step::MakeEsp { .. } => self.read.1,
+            _ => Bytes::ZERO,
+        };
+        let sum = |steps: &[Step]| steps.iter().map(weight).fold(Bytes::ZERO, |sum, next| sum + next);
+        let (before, rest) = plan.steps.split_at(self.done.min(plan.steps.len()));
+        let present = match (rest.first(), self.bytes) {
+            (Some(step), Some((done, _))) if !self.reading => done.min(weight(step)),
+            _ => Bytes::ZERO,
+        };
+        Some((self.read.0 + sum(before) + present, self.read.1 + sum(&plan.steps)))
+    }
+
+    /// Bytes in a second, of the present step.
+    fn rate(&self) -> Option<u64> {
+        let elapsed = u64::try_from(self.now.saturating_sub(self.began).as_millis()).ok()?;
+        self.bytes?.0.get().saturating_mul(1000).checked_div(elapsed).filter(|rate| *rate > 0)
+    }
+}
+
+/// A time that is no more than about right.
+fn in_words(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) }
 }
 
 fn seconds(time: Duration) -> String {

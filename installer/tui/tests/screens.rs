@@ -19,15 +19,21 @@ const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f admin@example";
 
-/// A captured machine; "nics" is the one with one disk, and three interfaces; "two-hosts" the one with a Xenolith, with storage, and another.
+/// A captured machine; "long-models" is the one with many disks, of which the first two are hard to tell apart; "nics" is the one with one disk, and three interfaces; "two-hosts" the one with a Xenolith, with storage, and another.
 fn machine(name: &str) -> Machine {
     let folder = match name {
         "nics" => "one-disk",
         "two-hosts" => "xenolith",
+        "long-models" => "raid-hba",
         name => name,
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines").join(folder).join("machine.json");
     let mut text = fs_err::read_to_string(path).unwrap();
+    if name == "long-models" {
+        text = text.replace("MTFDDAK480TDS", "Dell Ent NVMe PM1735a MU 1.6TB with more");
+        text = text.replace("ZC100000X", "PHYF-0123456789-0123456789-0000A");
+        text = text.replace("ZC100001X", "PHYF-0123456789-0123456789-0000B");
+    }
     if name == "two-hosts" {
         let mut whole: serde_json::Value = serde_json::from_str(&text).unwrap();
         let disks = whole["lsblk"]["blockdevices"].as_array_mut().unwrap();
@@ -120,7 +126,7 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
     press(&mut app, &[Key::Enter]);
     type_text(&mut app, KEY);
     snapshot("access", &app);
-    press(&mut app, &[Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Pool);
     snapshot("pool", &app);
     press(&mut app, &[Key::Enter]);
@@ -141,19 +147,20 @@ fn ready_to_install() -> App {
     let mut app = app("one-disk");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
     app
 }
 
 #[test]
-fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
+fn progress_shows_steps_rate_and_the_time_left_in_all_and_failures_wait_with_the_log() {
     let mut app = ready_to_install();
     app.begin();
     let seconds = Duration::from_secs;
     app.tell(&Event::Reading { done: Bytes::ZERO, total: Bytes::mib(54) }, seconds(0));
     app.tell(&Event::Reading { done: Bytes::mib(27), total: Bytes::mib(54) }, seconds(1));
     snapshot("reading", &app);
+    app.tell(&Event::Reading { done: Bytes::mib(54), total: Bytes::mib(54) }, seconds(1));
     app.tell(&Event::Began { step: 0 }, seconds(1));
     app.tell(&Event::Done { step: 0 }, seconds(1));
     app.tell(&Event::Began { step: 1 }, seconds(1));
@@ -161,7 +168,7 @@ fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
     app.tell(&Event::Began { step: 2 }, seconds(2));
     app.tell(&Event::Progress { step: 2, done: Bytes::mib(60), total: Bytes::mib(180) }, seconds(5));
     snapshot("progress", &app);
-    press(&mut app, &[Key::Char('l')]);
+    press(&mut app, &[Key::Char('L')]);
     snapshot("log", &app);
     press(&mut app, &[Key::Char('l'), Key::Back]);
     assert_eq!(app.page(), Page::Progress, "what has begun is not taken back");
@@ -175,6 +182,61 @@ fn progress_shows_steps_rate_and_time_left_and_failures_wait() {
 }
 
 #[test]
+fn the_time_left_counts_what_later_steps_write_to_both_disks_of_a_mirror() {
+    let mut app = app("raid-hba");
+    press(&mut app, &[Key::Enter, Key::Char(' '), Key::Down, Key::Char(' '), Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
+    type_text(&mut app, KEY);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    app.begin();
+    let steps = app.plan().unwrap().steps_in_words();
+    let write = steps.iter().position(|step| step.starts_with("write the system")).unwrap();
+    let (boot_files, image) = (Bytes::mib(50), Bytes::mib(182));
+    app.tell(&Event::Reading { done: boot_files, total: boot_files }, Duration::from_secs(5));
+    app.tell(&Event::Began { step: write }, Duration::from_secs(10));
+    app.tell(&Event::Progress { step: write, done: Bytes::mib(2), total: image }, Duration::from_secs(12));
+    // 514 MiB in all: boot files are read once and written twice, the image is written twice. 462 are left.
+    assert!(shown(&app, SIZES[0]).contains("1 MiB/s, about 8 min left in all"));
+    app.failed("step 4 of 11 failed: write the system to /dev/sda");
+    press(&mut app, &[Key::Char('L'), Key::Back]);
+    assert_eq!(app.key(Key::Enter), Effect::Retry);
+    app.begin();
+    app.tell(&Event::Reading { done: boot_files, total: boot_files }, Duration::from_secs(25));
+    assert!(shown(&app, SIZES[0]).contains("done  clear"), "what the try before has done stays done");
+}
+
+#[test]
+fn a_log_longer_than_the_screen_is_scrolled_by_lines_and_screenfuls() {
+    let mut app = ready_to_install();
+    app.begin();
+    for number in 0..60 {
+        let what = format!("warning {number}, {}", "which is longer than a line, ".repeat(3));
+        app.tell(&Event::Warning { step: 2, what }, Duration::from_secs(1));
+    }
+    app.failed("step 3 of 7 failed: write the system to /dev/vda");
+    snapshot("failed-after-much", &app);
+    press(&mut app, &[Key::Char('L')]);
+    for size in SIZES {
+        press(&mut app, &[Key::End]);
+        assert!(shown(&app, size).contains("step 3 of 7 failed"));
+        press(&mut app, &[Key::Up, Key::PageUp]);
+        insta::assert_snapshot!(format!("log-scrolled-{}x{}", size.0, size.1), shown(&app, size));
+        press(&mut app, &[Key::Home]);
+        let top = shown(&app, size);
+        assert!(top.contains("warning 0,"));
+        press(&mut app, &[Key::Up, Key::PageUp]);
+        assert_eq!(shown(&app, size), top, "there is nothing above");
+        press(&mut app, &[Key::Down]);
+        assert_ne!(shown(&app, size), top, "and no stroke was lost there");
+        press(&mut app, &[Key::PageDown; 8]);
+        assert!(shown(&app, size).contains("step 3 of 7 failed"));
+    }
+    press(&mut app, &[Key::Back]);
+    assert_eq!(app.key(Key::Enter), Effect::Retry, "behind it everything is as it was");
+}
+
+#[test]
 fn where_there_is_a_tpm_the_state_can_be_encrypted_and_the_recovery_key_is_shown_at_the_end() {
     assert!(!shown(&with_disk_page("one-disk"), (80, 24)).contains("What it knows"), "there is no TPM");
     let mut app = with_disk_page("tpm");
@@ -182,7 +244,7 @@ fn where_there_is_a_tpm_the_state_can_be_encrypted_and_the_recovery_key_is_shown
     snapshot("encrypted-disk", &app);
     press(&mut app, &[Key::Down, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
     assert_eq!(app.answers().unwrap().target.encryption, Encryption::Tpm);
     assert!(app.plan().unwrap().seal().is_some());
@@ -202,6 +264,8 @@ fn an_installation_of_somebody_else_is_shown_and_cannot_be_tried_again_here() {
     app.tell(&Event::Began { step: 0 }, Duration::from_secs(1));
     app.tell(&Event::Done { step: 0 }, Duration::from_secs(2));
     app.tell(&Event::Began { step: 1 }, Duration::from_secs(2));
+    let progress = Event::Progress { step: 1, done: Bytes::mib(20), total: Bytes::mib(182) };
+    app.tell(&progress, Duration::from_secs(4));
     snapshot("watching", &app);
     press(&mut app, &[Key::Enter, Key::Back]);
     assert_eq!(app.page(), Page::Progress);
@@ -238,8 +302,70 @@ fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
     assert_eq!(app.page(), Page::Host);
     press(&mut app, &[Key::Up]);
     type_text(&mut app, "vienna");
-    press(&mut app, &[Key::Down, Key::Enter]);
+    for wrong in ["time..example", "dns.example", "two words"] {
+        press(&mut app, &[Key::Up]);
+        type_text(&mut app, wrong);
+    }
+    press(&mut app, &[Key::End, Key::Up, Key::Enter]);
+    assert_eq!(app.page(), Page::Host);
     snapshot("host-mistakes", &app);
+}
+
+/// On the page about who may come in, where nothing was typed.
+fn with_access_page() -> App {
+    let mut app = app("one-disk");
+    press(&mut app, &[Key::Enter; 5]);
+    assert_eq!(app.page(), Page::Access);
+    app
+}
+
+#[test]
+fn all_mistakes_about_access_are_shown_at_once_and_nobody_is_locked_out() {
+    let mut app = with_access_page();
+    press(&mut app, &[Key::Down, Key::Down, Key::Down, Key::Enter]);
+    assert_eq!(app.page(), Page::Access);
+    snapshot("access-nobody", &app);
+    let mut app = with_access_page();
+    for text in ["short", "another", KEY, "ssh-ed25519 AAAA cut@short"] {
+        type_text(&mut app, text);
+        press(&mut app, &[Key::Enter]);
+    }
+    press(&mut app, &[Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Access);
+    snapshot("access-mistakes", &app);
+}
+
+#[test]
+fn a_field_for_a_further_key_appears_below_each_that_is_filled() {
+    let mut app = with_access_page();
+    press(&mut app, &[Key::Down, Key::Down]);
+    let key = |number: usize| KEY.replace("admin", &format!("admin{number}"));
+    for number in 1..=3 {
+        type_text(&mut app, &key(number));
+        press(&mut app, &[Key::Enter]);
+    }
+    snapshot("access-keys", &app);
+    // One that is emptied again does not count, wherever it stands.
+    press(&mut app, &[Key::Up, Key::Up]);
+    press(&mut app, &[Key::Erase; 120]);
+    press(&mut app, &[Key::End, Key::Up, Key::Enter]);
+    assert_eq!(app.page(), Page::Pool);
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    assert!(shown(&app, SIZES[0]).contains("root comes in by 2 SSH keys"));
+    assert_eq!(app.answers().unwrap().access.ssh_keys, [key(1), key(3)]);
+    press(&mut app, &[Key::Back, Key::Back]);
+    assert_eq!(app.page(), Page::Access);
+    press(&mut app, &[Key::Down; 3]);
+    type_text(&mut app, &key(2));
+    press(&mut app, &[Key::Down, Key::Down]);
+    for number in 4..=8 {
+        type_text(&mut app, &key(number));
+        press(&mut app, &[Key::Enter]);
+    }
+    press(&mut app, &[Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary, "below the eighth there is no further one");
+    assert_eq!(app.answers().unwrap().access.ssh_keys, [1, 2, 3, 4, 5, 6, 7, 8].map(key));
 }
 
 #[test]
@@ -255,6 +381,42 @@ fn disks_that_are_not_offered_say_why_and_cannot_be_chosen() {
     snapshot("no-disk", &none);
     press(&mut none, &[Key::Enter]);
     assert_eq!(none.page(), Page::Disk, "without a disk nothing goes on");
+}
+
+#[test]
+fn serial_numbers_of_disks_of_one_model_are_shown_in_full_on_the_smallest_terminal() {
+    let app = with_disk_page("long-models");
+    snapshot("disks-of-one-model", &app);
+    let screen = shown(&app, SIZES[0]);
+    assert!(screen.contains("serial PHYF-0123456789-0123456789-0000A;"));
+    assert!(screen.contains("serial PHYF-0123456789-0123456789-0000B;"));
+}
+
+#[test]
+fn no_footer_is_wider_than_the_smallest_terminal() {
+    // What is not shown of 999 lines is told in 13 columns.
+    let fits = |app: &App| {
+        let screen = shown(app, (200, 5));
+        let footer = screen.lines().last().unwrap().trim_matches('"').trim_end();
+        let keys = footer.split("   v ").next().unwrap();
+        assert!(footer.len() <= 80 && keys.len() <= 80 - 13, "{:?}: {footer}", app.page());
+    };
+    let mut app = ready_to_install();
+    while app.page() != Page::Welcome {
+        fits(&app);
+        press(&mut app, &[Key::Back]);
+    }
+    fits(&app);
+    fits(&with_disk_page("raid-hba"));
+    app.begin();
+    fits(&app);
+    app.failed("step 3 of 7 failed");
+    fits(&app);
+    press(&mut app, &[Key::Char('l')]);
+    fits(&app);
+    press(&mut app, &[Key::Char('l'), Key::Down, Key::Down]);
+    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
+    fits(&app);
 }
 
 #[test]
@@ -351,7 +513,7 @@ fn a_bond_is_two_or_more_interfaces_that_are_marked() {
     assert_eq!(app.page(), Page::Host);
     press(&mut app, &[Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Summary);
     assert!(shown(&app, SIZES[1]).contains("bond of eno1 and eno2 (active-backup), VLAN 50; IPv4 from DHCP"));
     let bond = app.answers().unwrap().network.bond.unwrap();
@@ -413,7 +575,8 @@ fn what_a_host_was_told_is_kept_instead_of_asked_for() {
         "Network       52:54:00:12:34:56; IPv4 192.0.2.10/24",
         "Known by      UUID, SSH host key",
     ];
-    let mut app = app("xenolith").with_formers([(0, lines.map(str::to_owned).to_vec())].into());
+    let mut app = app("xenolith");
+    app.formers([(0, lines.map(str::to_owned).to_vec())].into());
     press(&mut app, &[Key::Enter, Key::Enter]);
     snapshot("disk-kept", &app);
     press(&mut app, &[Key::Enter]);
@@ -435,6 +598,27 @@ fn what_a_host_was_told_is_kept_instead_of_asked_for() {
 }
 
 #[test]
+fn whoever_goes_on_before_it_is_known_what_can_be_kept_is_led_on_if_that_is_nothing() {
+    let beginning = || {
+        let mut app = app("one-disk").looking_for_formers();
+        press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+        assert_eq!(app.page(), Page::Disk);
+        app
+    };
+    let mut waits = beginning();
+    snapshot("disk-waits", &waits);
+    waits.formers([].into());
+    assert_eq!(waits.page(), Page::Storage);
+    let mut chooses = beginning();
+    chooses.formers([(0, vec!["Its settings".to_owned()])].into());
+    assert_eq!(chooses.page(), Page::Disk, "there is something new to choose");
+    let mut thinks = beginning();
+    press(&mut thinks, &[Key::Back, Key::Enter]);
+    thinks.formers([].into());
+    assert_eq!(thinks.page(), Page::Disk, "nobody has asked to go on since");
+}
+
+#[test]
 fn help_is_a_key_away_and_any_key_closes_it() {
     let mut app = app("one-disk");
     press(&mut app, &[Key::Enter, Key::Help]);
@@ -449,7 +633,9 @@ fn the_help_of_every_page_fits_on_the_smallest_terminal() {
     let mut seen = Vec::new();
     loop {
         press(&mut app, &[Key::Help]);
-        assert!(shown(&app, SIZES[0]).contains("Any key closes this."), "{:?} says too much", app.page());
+        let screen = shown(&app, SIZES[0]);
+        assert!(screen.contains("Any key closes this."), "{:?} says too much", app.page());
+        insta::assert_snapshot!(format!("help-{:?}-80x24", app.page()).to_lowercase(), screen);
         press(&mut app, &[Key::Back]);
         seen.push(app.page());
         if app.page() == Page::Welcome {
@@ -459,7 +645,9 @@ fn the_help_of_every_page_fits_on_the_smallest_terminal() {
     }
     app.begin();
     press(&mut app, &[Key::Help]);
-    assert!(shown(&app, SIZES[0]).contains("Any key closes this."));
+    let screen = shown(&app, SIZES[0]);
+    assert!(screen.contains("Any key closes this."));
+    insta::assert_snapshot!("help-progress-80x24", screen);
     assert_eq!(seen.len() + 1, Page::ALL.len());
 }
 
