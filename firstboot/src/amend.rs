@@ -18,10 +18,11 @@ use xenolith_layout::names::{STATE_FIRSTBOOT, STATE_SETTINGS};
 use xenolith_settings::Settings;
 
 use crate::change::System;
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, Facts, decide};
 use crate::journal::{Journal, JournalError};
 use crate::lock::{CHANGE_WAITS, Lock, LockError};
 use crate::run::{Paths, Run, RunError, run};
+use crate::settings_file::current_settings;
 use crate::task::Task;
 
 /// Why a change was not made, or not as a whole.
@@ -38,6 +39,9 @@ pub enum AmendError {
     /// Somebody else is at it.
     #[error("nothing was changed")]
     Lock(#[from] LockError),
+    /// The settings that are there cannot be read.
+    #[error("nothing was changed: the settings of this host cannot be read")]
+    Settings(#[source] anyhow::Error),
     /// The state cannot be written.
     #[error("the change cannot be written to the state")]
     State(#[from] io::Error),
@@ -60,17 +64,33 @@ pub enum AmendError {
     Trial,
 }
 
-/// Makes `run.settings` the settings of the host, and carries out `run.tasks` anew.
+/// What follows from a change of the settings, and on which host.
+#[derive(Clone, Copy, Debug)]
+pub struct Amend<'a> {
+    /// What it is.
+    pub facts: &'a Facts,
+    /// Where it is.
+    pub paths: &'a Paths,
+    /// The tasks that are done anew.
+    pub tasks: &'a [Task],
+}
+
+/// Makes a change of the host's settings, and carries out the tasks that it concerns. Of two changes at once the second is made to what the
+/// first has left.
 ///
 /// # Errors
 /// [`AmendError`]; it says what has changed.
 pub fn amend(
-    run_of: &Run<'_>,
+    of: &Amend<'_>,
+    change: impl FnOnce(&mut Settings),
     system: &mut impl System,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), AmendError> {
-    let Run { settings, facts, paths, tasks } = *run_of;
+    let Amend { facts, paths, tasks } = *of;
     let _lock = Lock::take(&paths.state, CHANGE_WAITS, tell)?;
+    let mut settings = current_settings(&paths.state).map_err(AmendError::Settings)?;
+    change(&mut settings);
+    let settings = &settings;
     if tasks.contains(&Task::Network) && crate::trial::is_running(paths)? {
         return Err(AmendError::Trial);
     }
@@ -90,7 +110,7 @@ pub fn amend(
     }
     system.write(&path, 0o644, &journal.text())?;
     write_settings(paths, settings, system)?;
-    run(run_of, &mut journal, system, tell)?;
+    run(&Run { settings, facts, paths, tasks }, &mut journal, system, tell)?;
     let failed = journal.failed().find(|(task, _)| tasks.contains(task));
     match failed {
         None => Ok(()),

@@ -11,7 +11,9 @@ use xenolith_settings::HostName;
 use crate::certificate::{self, CERTIFICATE, CertificateNames};
 use crate::host_keys::HostKey;
 use crate::identity::HOST_KEY;
+use crate::pool::Join;
 use crate::storage::{Programs as _, Step, ThisMachine};
+use crate::xenapi::TOOLSTACK;
 
 /// One change of the host. Each may be repeated. Paths are without the leading slash.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub enum Change {
     HostKey,
     /// A step to local storage.
     Storage(Step),
+    /// The host becomes a member of a pool.
+    JoinPool(Join),
 }
 
 /// Daemons that read their files again.
@@ -89,6 +93,7 @@ impl std::fmt::Display for Change {
             }
             Self::HostKey => write!(f, "/{HOST_KEY}: a new key"),
             Self::Storage(step) => step.fmt(f),
+            Self::JoinPool(join) => join.fmt(f),
         }
     }
 }
@@ -137,6 +142,12 @@ pub trait System {
     /// With the words of the program that failed. What a cut leaves in the midst of it is said in [`crate::storage`].
     fn storage(&mut self, step: &Step) -> io::Result<()>;
 
+    /// Joins a pool, by the toolstack that listens at `socket`.
+    ///
+    /// # Errors
+    /// With its words.
+    fn join(&mut self, socket: &Path, join: &Join) -> io::Result<()>;
+
     /// Makes a change below `root`.
     ///
     /// # Errors
@@ -155,6 +166,7 @@ pub trait System {
             }
             Change::HostKey => HostKey::draw()?.write(root, self),
             Change::Storage(step) => self.storage(step),
+            Change::JoinPool(join) => self.join(&root.join(TOOLSTACK), join),
         }
     }
 }
@@ -248,6 +260,10 @@ impl System for ThisHost {
         step.commands()
             .iter()
             .try_for_each(|command| ThisMachine.ask(command).map(drop).map_err(io::Error::other))
+    }
+
+    fn join(&mut self, socket: &Path, join: &Join) -> io::Result<()> {
+        join.carry_out(socket)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::certificate::{CERTIFICATE, CertificateNames, fresh_uuid, host_certifi
 use crate::change::{Change, Reload};
 use crate::former::KeptIdentity;
 use crate::partly::{with_root_password, with_time_servers};
+use crate::pool::{self, PoolFacts};
 use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
 use crate::tuning::{self, TuningFacts};
@@ -54,6 +55,8 @@ pub struct Facts {
     pub tuning: Option<Result<TuningFacts, String>>,
     /// What is there of local storage, if it was looked at: that waits for disks, and is not done for nothing.
     pub storage: Option<Result<StorageFacts, String>>,
+    /// What joining a pool goes by, if it was looked at: that waits for the network.
+    pub pool: Option<PoolFacts>,
 }
 
 impl Facts {
@@ -77,6 +80,7 @@ impl Facts {
             kept: kept(root),
             tuning: None,
             storage: None,
+            pool: None,
         }
     }
 
@@ -184,8 +188,9 @@ pub fn decide(task: Task, settings: &Settings, facts: &Facts) -> Decision {
             (Some(_), Some(Err(why))) => Decision::Cannot(why.clone()),
             (Some(storage), Some(Ok(found))) => storage::changes(storage, found).into(),
         },
-        Task::PoolJoin if settings.pool.is_none() => Decision::NotAsked,
-        Task::PoolJoin => Decision::NotAvailable("this version has no toolstack that could join a pool"),
+        Task::PoolJoin => {
+            settings.pool.as_ref().map_or(Decision::NotAsked, |pool| pool::decide(pool, facts.pool.as_ref()))
+        }
     }
 }
 

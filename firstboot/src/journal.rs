@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::task::Task;
 
@@ -15,16 +16,56 @@ const SCHEMA: u32 = 1;
 pub const MAX_JOURNAL: u64 = 64 << 10;
 
 /// What became of the tasks that settings ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Form")]
 pub struct Journal {
-    schema: u32,
     /// By task.
     pub tasks: BTreeMap<Task, Entry>,
+    /// What became of tasks that another version has and this one does not: after a step back they are still known as done when the later
+    /// version comes again.
+    others: BTreeMap<String, Entry>,
 }
 
-impl Default for Journal {
-    fn default() -> Self {
-        Self { schema: SCHEMA, tasks: BTreeMap::new() }
+/// The form of the file.
+#[derive(Deserialize)]
+struct Form {
+    schema: u32,
+    /// By a task's name.
+    tasks: BTreeMap<String, Entry>,
+}
+
+impl TryFrom<Form> for Journal {
+    type Error = &'static str;
+
+    fn try_from(Form { schema, tasks }: Form) -> Result<Self, &'static str> {
+        if schema != SCHEMA {
+            return Err("another form");
+        }
+        let mut journal = Self::default();
+        for (name, entry) in tasks {
+            match name.parse() {
+                Ok(task) => drop(journal.tasks.insert(task, entry)),
+                Err(_) => drop(journal.others.insert(name, entry)),
+            }
+        }
+        Ok(journal)
+    }
+}
+
+impl Serialize for Journal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Tasks<'a>(&'a Journal);
+        impl Serialize for Tasks<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let known = self.0.tasks.iter().map(|(task, entry)| (task.name(), entry));
+                let others = self.0.others.iter().map(|(name, entry)| (&**name, entry));
+                serializer.collect_map(known.chain(others))
+            }
+        }
+        let mut form = serializer.serialize_struct("Journal", 2)?;
+        form.serialize_field("schema", &SCHEMA)?;
+        form.serialize_field("tasks", &Tasks(self))?;
+        form.end()
     }
 }
 
@@ -76,8 +117,7 @@ impl Journal {
             Ok(metadata) if metadata.len() > MAX_JOURNAL => return Err(form()),
             Ok(_) => {}
         }
-        let journal: Self = serde_json::from_slice(&fs::read(path)?).map_err(|_| form())?;
-        if journal.schema == SCHEMA { Ok(journal) } else { Err(form()) }
+        serde_json::from_slice(&fs::read(path)?).map_err(|_| form())
     }
 
     /// The text of the file.
@@ -122,6 +162,21 @@ mod tests {
         assert!(journal.is_done(Task::HostName) && !journal.is_done(Task::Network));
         assert_eq!(journal.failed().collect::<Vec<_>>(), [(Task::Network, "there is no interface eth7")]);
         insta::assert_snapshot!(journal.text());
+    }
+
+    #[test]
+    fn what_another_version_has_done_stays_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("firstboot.json");
+        let later = r#"{"schema":1,"tasks":{"fly":{"outcome":"done","tries":1},"network":{"outcome":"done","tries":1}}}"#;
+        fs::write(&path, later).unwrap();
+        let mut journal = Journal::read(&path).unwrap();
+        assert!(journal.is_done(Task::Network) && journal.tasks.len() == 1);
+        journal.note(Task::HostName, Outcome::Done, None);
+        fs::write(&path, journal.text()).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(written["tasks"]["fly"], serde_json::json!({ "outcome": "done", "tries": 1 }));
+        assert_eq!(Journal::read(&path).unwrap(), journal);
     }
 
     #[test]

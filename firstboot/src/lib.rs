@@ -16,7 +16,7 @@
 //! **No task waits for another one, and none is done twice.** A task that fails says why, in the journal and in `xenolith-status`, and is
 //! tried again at the next boot; what was done stays as it is, so that what somebody changes later is not set back. Every change may be
 //! repeated: it writes whole files, by rename; what is made of disks, and what a cut leaves there, is said in [`storage`]. A power cut
-//! anywhere leaves a task done or undone, never half of the journal. What waits for disks runs apart, after the rest (`--late`).
+//! anywhere leaves a task done or undone, never half of the journal. What waits for disks or other hosts runs apart, after the rest (`--late`).
 //!
 //! What somebody changes later, at the console, goes the same way: into the settings, then through the tasks ([`amend`]); a change of the
 //! network is tried first ([`try_network`]).
@@ -37,6 +37,7 @@ mod keyboard;
 mod lock;
 mod network;
 mod partly;
+mod pool;
 mod ready;
 mod run;
 mod settings_file;
@@ -44,9 +45,10 @@ pub mod storage;
 mod task;
 mod trial;
 mod tuning;
+mod xenapi;
 mod zones;
 
-pub use amend::{AmendError, amend};
+pub use amend::{Amend, AmendError, amend};
 pub use certificate::{CERTIFICATE, CertificateError, CertificateNames, Shown, host_certificate};
 pub use change::{Change, Reload, System, ThisHost};
 pub use decide::{Decision, Facts, SHADOW, SSH_KEYS, decide};
@@ -56,10 +58,12 @@ pub use identity::{HOST_KEY, IDENTITY, host_uuid};
 pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
 pub use lock::{Lock, LockError};
+pub use pool::{Join, PoolFacts, Secret};
 pub use ready::not_done;
 pub use run::{Paths, Run, RunError, run};
 pub use settings_file::{current_settings, parse_settings, read_settings};
 pub use task::Task;
 pub use trial::{is_running as is_trial_running, keep, settle, try_network};
 pub use tuning::{TUNING, TuningFacts};
+pub use xenapi::{TOOLSTACK, XenApiError, parse_reply};
 pub use zones::time_zones;

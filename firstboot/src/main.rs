@@ -1,5 +1,6 @@
 //! `xenolith-firstboot`: makes of an image the host that its settings ask for. Run at every boot by `xenolith-firstboot.service`.
 
+mod ask;
 mod volumes;
 
 use std::io::{self, Write as _};
@@ -13,8 +14,8 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
-    Decision, Facts, Journal, Lock, LockError, Outcome, Paths, Run, System as _, Task, ThisHost, decide,
-    make_host_keys, not_done, parse_settings, read_settings, run, settle, storage::ThisMachine,
+    Decision, Facts, Journal, Lock, LockError, Outcome, Paths, PoolFacts, Run, System as _, Task, ThisHost,
+    decide, make_host_keys, not_done, parse_settings, read_settings, run, settle, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
@@ -51,7 +52,7 @@ struct Args {
 enum Command {
     /// Do what is not done yet
     Run {
-        /// Only what waits for devices; without it only what does not
+        /// Only what waits for devices or other hosts; without it only what does not
         #[arg(long)]
         late: bool,
     },
@@ -127,6 +128,7 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let mut facts = Facts::of(Path::new("/"))?;
     facts.look_at_storage(&settings, &ThisMachine);
     facts.look_at_disks(&ThisMachine);
+    facts.pool = settings.pool.as_ref().map(|pool| PoolFacts::look(pool, &here()));
     let mut good = true;
     for task in Task::ALL {
         match decide(task, &settings, &facts) {
@@ -244,6 +246,13 @@ fn first_boot(tasks: &[Task], again: &[Task], may_look: bool, at_most: Duration)
     }
     if tasks.contains(&Task::Tuning) && !journal.is_done(Task::Tuning) {
         facts.look_at_disks(&ThisMachine);
+    }
+    if let Some(pool) = &settings.pool
+        && tasks.contains(&Task::PoolJoin)
+        && !journal.is_done(Task::PoolJoin)
+    {
+        let found = facts.pool.insert(PoolFacts::look(pool, &paths));
+        ask::ask(pool, found)?;
     }
     let asked = Run { settings: &settings, facts: &facts, paths: &paths, tasks };
     run(&asked, &mut journal, &mut ThisHost, &mut say)?;

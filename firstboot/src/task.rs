@@ -56,9 +56,9 @@ impl Task {
         Self::PoolJoin,
     ];
 
-    /// Whether it waits for devices, and so is done apart from the others: nobody who wants to come in should wait for it.
+    /// Whether it waits for devices or other hosts, and so is done apart from the others: nobody who wants to come in should wait for it.
     pub const fn is_late(self) -> bool {
-        matches!(self, Self::Tuning | Self::Storage)
+        matches!(self, Self::Tuning | Self::Storage | Self::PoolJoin)
     }
 
     /// Its name, as commands take it and the journal has it.

@@ -5,8 +5,8 @@ use std::str::from_utf8;
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
-use xenolith_firstboot::{EtcFiles, Former};
 use xenolith_firstboot::storage::{read_groups, read_signatures, read_volumes};
+use xenolith_firstboot::{EtcFiles, Former};
 use xenolith_init::blocks::{Disk, DiskKind, Partition};
 use xenolith_init::guids::Guids;
 use xenolith_init::net::{dhcp as messages, http, url::Base};
@@ -49,6 +49,14 @@ pub fn storage_answers(data: &[u8]) {
     let _ = read_groups(text);
     if let Ok(volumes) = read_volumes(text) {
         assert!(volumes.values().flatten().all(|tag| !tag.is_empty() && !tag.contains(',')));
+    }
+}
+
+/// What the toolstack replies when it is asked to join a pool. It is shown on a console that anybody may look at.
+pub fn xenapi_reply(data: &[u8]) {
+    if let Err(error) = xenolith_firstboot::parse_reply(data) {
+        let said = error.to_string();
+        assert!(said.len() < 8000 && !said.chars().any(char::is_control), "{said}");
     }
 }
 

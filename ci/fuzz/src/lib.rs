@@ -72,6 +72,7 @@ targets! {
     seed = host, 5000, ["installer/settings/tests/seeds/accept", "installer/settings/tests/seeds/reject"];
     storage_answers = host, 5000, [];
     former = host, 5000, [];
+    xenapi_reply = host, 20000, [];
     recovery_key = host, 20000, [];
     cmdline = host, 20000, [];
     uevent = host, 20000, [];

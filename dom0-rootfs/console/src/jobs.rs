@@ -12,8 +12,8 @@ use xenolith_console::{
     guests, ping::ping, stick, support,
 };
 use xenolith_firstboot::{
-    Facts, KEYMAPS, Paths, Run, SSH_KEYS, Task, ThisHost, amend, common_keyboards, current_settings,
-    is_screen, keep, load_keyboard, settle, time_zones, try_network,
+    Amend, Facts, KEYMAPS, Paths, SSH_KEYS, ThisHost, amend, common_keyboards, current_settings, is_screen,
+    keep, load_keyboard, settle, time_zones, try_network,
 };
 use xenolith_layout::names::STATE_MOUNT;
 use xenolith_machine::{Machine, lsblk::COLUMNS};
@@ -249,7 +249,10 @@ fn perform(action: &Action, terminal: &Path) -> anyhow::Result<Vec<String>> {
     let mut tell = |line: &str| eprintln!("{line}");
     match action {
         Action::TryNetwork(edit) => {
-            let (settings, facts) = asked(edit, &paths)?;
+            let mut settings =
+                current_settings(&paths.state).context("the settings of this host cannot be read")?;
+            edit.apply(&mut settings, None, &[]);
+            let facts = Facts::of(&paths.root)?;
             // The timer first: from then on the network comes back whatever becomes of this program.
             stop_timer();
             let after = format!("--on-active={}s", REVERT_AFTER.as_secs());
@@ -310,24 +313,16 @@ fn stop_timer() {
     let _ = Installed.run(Tool::Systemctl, &["stop", &timer]);
 }
 
-/// The settings as they are now with the change, and what decisions look at.
-fn asked(edit: &Edit, paths: &Paths) -> anyhow::Result<(Settings, Facts)> {
-    let mut settings = current_settings(&paths.state).context("the settings of this host cannot be read")?;
+fn amended(edit: &Edit, paths: &Paths) -> anyhow::Result<()> {
     let hash = match edit {
         Edit::Password(password) => {
             Some(xenolith_answers::hash_password(password.text()).context("no salt can be drawn")?)
         }
         _ => None,
     };
-    edit.apply(&mut settings, hash, &keys());
-    Ok((settings, Facts::of(&paths.root)?))
-}
-
-fn amended(edit: &Edit, paths: &Paths) -> anyhow::Result<()> {
-    let (settings, facts) = asked(edit, paths)?;
-    let tasks: &[Task] = edit.tasks();
-    let run = Run { settings: &settings, facts: &facts, paths, tasks };
-    Ok(amend(&run, &mut ThisHost, &mut |line| eprintln!("{line}"))?)
+    let of = Amend { facts: &Facts::of(&paths.root)?, paths, tasks: edit.tasks() };
+    let change = |settings: &mut Settings| edit.apply(settings, hash, &keys());
+    Ok(amend(&of, change, &mut ThisHost, &mut |line| eprintln!("{line}"))?)
 }
 
 /// What a change needs besides first boot's own tasks, while the host runs.

@@ -240,3 +240,17 @@ fn a_table_without_exactly_one_state_partition_is_not_touched() {
         Err(GrowError::BeyondDisk { number: 7, .. })
     ));
 }
+
+/// XCP-ng 8 has root and backup of 18 GiB each, an ESP of 512 MiB, 4 GiB of logs and 1 GiB of swap in front of its storage or around it: a
+/// host that is converted in place has that much and no more.
+#[test]
+fn all_but_storage_fits_where_xcp_ng_has_its_own() {
+    let theirs = Bytes::mib(2 * 18 * 1024 + 512 + 4 * 1024 + 1024);
+    assert_eq!(theirs, Bytes::mib(42_496));
+    for sector in [SectorSize::B512, SectorSize::B4096] {
+        assert!(minimum(sector, false) <= theirs);
+        let options = Options { state_max: Bytes::gib(16), ..Options::new(SEED) };
+        let layout = plan(theirs, sector, &options).unwrap();
+        assert!(layout.partition(Role::State).is_some_and(|state| layout.length(state) >= Bytes::gib(16)));
+    }
+}

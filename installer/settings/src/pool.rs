@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
 
-/// The pool that the host joins. **Not carried out yet**: this version has no toolstack; first boot says so and tries again at each boot.
+/// The pool that the host joins: its toolstack is asked to, by XenAPI. **It waits yet**: this version has no toolstack; first boot says so
+/// and tries again at each boot.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
@@ -15,11 +16,11 @@ pub struct Pool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The SHA-256 of the certificate of the host that `join` names: exactly this one is trusted. Left out: it is shown, and asked
-    /// about, when the host joins.
+    /// about, by `xenolith-firstboot retry pool-join`; before that nothing is sent there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// Where that user's password is; no document holds it itself. Only an installation by screens writes this. Left out: it is asked
-    /// for when the host joins.
+    /// for by `xenolith-firstboot retry pool-join`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_in: Option<SecretPlace>,
 }
@@ -27,6 +28,11 @@ pub struct Pool {
 impl Pool {
     /// Who vouches for a host unless somebody else is named.
     pub const USER: &str = "root";
+
+    /// Who vouches for this host.
+    pub fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or(Self::USER)
+    }
 }
 
 /// Where a secret is that a document must not hold.

@@ -185,6 +185,25 @@ pub fn send(
     again(patience, pause, || asking.post(&body)).map(drop)
 }
 
+/// The certificate that a server shows. It is sent nothing: the connection ends when it has shown it.
+///
+/// # Errors
+/// [`FetchError`] of the last attempt.
+pub fn shown_certificate(
+    url: &Url,
+    patience: Patience,
+    pause: &mut dyn FnMut(Duration),
+) -> Result<Fingerprint, FetchError> {
+    // No certificate has this hash, so every one ends the connection and is named.
+    let server = Server { url: url.clone(), trust: Trust::Pinned(Fingerprint([0; 32])) };
+    let asking = Asking::new(&server, patience.attempt)?;
+    match again(patience, pause, || asking.get()) {
+        Err(FetchError::OtherCertificate { seen, .. }) => Ok(seen),
+        Err(error) => Err(error),
+        Ok(_) => Err(FetchError::Plain { url: url.clone() }),
+    }
+}
+
 pub(crate) fn again<T>(
     patience: Patience,
     pause: &mut dyn FnMut(Duration),

@@ -22,7 +22,7 @@ mod txt;
 mod upload;
 mod volume;
 
-pub use fetch::{FetchError, Fetched, Patience, Server, Trust, fetch, send};
+pub use fetch::{FetchError, Fetched, Patience, Server, Trust, fetch, send, shown_certificate};
 pub use hint::{BadHint, Hint, LONGEST_HINT, NamedTrust, Url};
 pub use identity::{IDENTITY_FORMAT, Identity, IdentityDisk};
 pub use lease::{DHCP_OPTION, of_lease};

@@ -11,7 +11,7 @@ use xenolith_answers::{Fingerprint, MAX_ANSWERS};
 use xenolith_machine::{Capture, Machine, RawNic};
 use xenolith_source::{
     FetchError, Fetched, Identity, Outcome, Patience, REPORT_FORMAT, Report, Server, Trust, Upload, Url,
-    fetch, send, upload,
+    fetch, send, shown_certificate, upload,
 };
 
 fn identity() -> Identity {
@@ -52,6 +52,15 @@ fn the_machine_says_who_it_is_and_gets_answers() {
         "macs": ["52:54:00:12:34:56"], "disks": [],
     });
     assert_eq!(body, expected);
+}
+
+#[test]
+fn a_certificate_is_shown_to_whoever_has_nothing_to_send_yet() {
+    let certificate = Certificate::new();
+    let server = serve(Some(&certificate), vec![status("200 OK", "")]);
+    let url = server.with(Trust::Known).url;
+    let shown = shown_certificate(&url, ONCE, &mut |_| panic!("it waits")).unwrap();
+    assert_eq!(shown, certificate.pin);
 }
 
 #[test]

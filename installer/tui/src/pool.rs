@@ -22,7 +22,7 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
             text(app, Field::PoolUser, "User"),
             text(app, Field::PoolPassword, "Password"),
             text(app, Field::PoolFingerprint, "Fingerprint"),
-            Item::Words("    SHA-256 of that host's certificate; may stay empty.".to_owned()),
+            Item::Words("    SHA-256 of that host's certificate. Empty: the host asks about it.".to_owned()),
             Item::Words(String::new()),
             Item::Words(WAITS.to_owned()),
             Item::Words(PASSWORD.to_owned()),
