@@ -21,6 +21,8 @@ use crate::context::Context;
 pub const BOOT: Duration = Duration::from_secs(900);
 /// For what a running host does.
 pub const ACTION: Duration = Duration::from_secs(600);
+/// For what Xen prints of itself where a scenario failed.
+const WORDS: Duration = Duration::from_secs(20);
 /// Where the test guest lies on the seed volume.
 pub const GUEST: &str = "guest";
 
@@ -110,6 +112,7 @@ impl<'a> Bench<'a> {
         if let Err(error) = vm.screenshot() {
             eprintln!("no screenshot: {error}");
         }
+        ask_xen(vm);
         for entry in fs::read_dir(self.folder.path())? {
             let from = entry?.path();
             if from.extension().is_some_and(|end| end == "log" || end == "png") {
@@ -117,6 +120,17 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(kept)
+    }
+}
+
+/// Has Xen write into the serial log what a host that hangs cannot say itself.
+fn ask_xen(vm: &mut Vm) {
+    // Ctrl-A three times turns Xen's console from dom0 to Xen, whose keys print the registers of the processors (d) and of
+    // dom0 (0), the domains (q) and the run queues (r). See Xen's common/keyhandler.c.
+    const KEYS: &str = "\x01\x01\x01d0qr";
+    if vm.type_serial(KEYS).is_ok() {
+        // No line is the last one. A machine that has ended ends the waiting.
+        let _ = vm.until("Xen's own words", WORDS, |_| None::<()>);
     }
 }
 

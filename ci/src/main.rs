@@ -1,5 +1,6 @@
 //! `cargo ci`: everything that proves this checkout, quick checks first, ending in one line that counts.
 
+mod answering;
 mod checks;
 mod context;
 mod host;

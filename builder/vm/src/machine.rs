@@ -81,6 +81,8 @@ pub struct Machine {
     pub wires: usize,
     /// An OEM string in the firmware's tables (SMBIOS type 11).
     pub oem_string: Option<String>,
+    /// The text of `opt/xenolith/answers` in QEMU's own device for facts (fw_cfg).
+    pub fw_cfg: Option<String>,
     /// The folder that is the memory of the machine's TPM 2.0, if it has one; an empty one makes a fresh TPM.
     pub tpm: Option<PathBuf>,
     /// Where the serial line goes.
@@ -106,6 +108,7 @@ impl Machine {
             boot_url: None,
             wires: 0,
             oem_string: None,
+            fw_cfg: None,
             tpm: None,
             serial: Serial::Events,
             display: Display::Hidden,
@@ -146,9 +149,13 @@ impl Machine {
         for word in self.firmware.args() {
             add(&[&word]);
         }
-        if let Some(text) = &self.oem_string {
-            // QEMU takes a comma for the end of a value unless it stands twice.
-            add(&["-smbios", &format!("type=11,value={}", text.replace(',', ",,"))]);
+        // QEMU takes a comma for the end of a value unless it stands twice.
+        let value = |text: &String| text.replace(',', ",,");
+        if let Some(text) = self.oem_string.as_ref().map(value) {
+            add(&["-smbios", &format!("type=11,value={text}")]);
+        }
+        if let Some(text) = self.fw_cfg.as_ref().map(value) {
+            add(&["-fw_cfg", &format!("name=opt/xenolith/answers,string={text}")]);
         }
         add(&["-device", "VGA", "-device", "qemu-xhci,id=usb", "-device", "virtio-scsi-pci,id=scsi"]);
         for (number, medium) in self.media.iter().enumerate() {
@@ -261,11 +268,14 @@ mod tests {
     }
 
     #[test]
-    fn an_oem_string_keeps_its_commas() {
+    fn what_firmware_says_keeps_its_commas() {
         let mut machine = Machine::new(Path::new("/tools"), Path::new("/run/vm"), vec![]);
-        assert!(!joined(&machine).contains("-smbios"));
+        assert!(!joined(&machine).contains("-smbios") && !joined(&machine).contains("fw_cfg"));
         machine.oem_string = Some("a=b,c".into());
-        assert!(joined(&machine).contains("-smbios type=11,value=a=b,,c"));
+        machine.fw_cfg = Some("d,e".into());
+        let line = joined(&machine);
+        assert!(line.contains("-smbios type=11,value=a=b,,c"), "{line}");
+        assert!(line.contains("-fw_cfg name=opt/xenolith/answers,string=d,,e"), "{line}");
     }
 
     #[test]

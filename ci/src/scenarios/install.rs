@@ -189,7 +189,7 @@ pub fn screens(context: &Context) -> anyhow::Result<Count> {
         vm.type_serial("shell\r")?;
         vm.shows("root@xenolith:~#", ACTION)?;
         vm.type_serial("clear; xenolith-firstboot status\r")?;
-        let done = vm.shows("root-password done", ACTION)?;
+        let done = vm.shows("root-password   done", ACTION)?;
         ensure!(!done.contains("FAILED"), "a task of first boot failed:\n{done}");
         vm.type_serial("systemctl poweroff\r")?;
         vm.ended(ACTION)?;

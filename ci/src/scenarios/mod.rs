@@ -87,6 +87,7 @@ pub const CHECKS: &[Check] = &[
         "firmware starts by PXE beside a DHCP server, and DHCP leads to answers",
         unattended::dhcp,
     ),
+    rare("unattended-dns", "the same with a TXT record in place of DHCP's option", unattended::dns),
     rare(
         "iso-customized",
         "answers and a seed put into the ISO: it lets us in and installs, as a CD and as a USB stick",

@@ -1,12 +1,6 @@
 //! Installations that nobody touches: answers on a stick, and answers from a server that the firmware names.
 
-use std::{
-    ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
-    path::Path,
-    sync::mpsc::{Receiver, channel},
-};
+use std::{ffi::OsString, net::TcpListener, path::Path};
 
 use anyhow::{Context as _, ensure};
 use fs_err as fs;
@@ -17,6 +11,7 @@ use xenolith_vm::{Medium, Vm};
 
 use super::install::empty_disk;
 use crate::{
+    answering::serve,
     context::{Context, Count},
     host::{ACTION, BOOT, Bench, power_off, ready, status},
     wire::Wire,
@@ -80,7 +75,8 @@ pub fn volume(context: &Context) -> anyhow::Result<Count> {
     bench.run(is_installed)
 }
 
-/// An OEM string names a server on the machine that it runs on, which answers for the machine and gets a report.
+/// An OEM string names a server on the machine that it runs on, which answers for the machine and gets a report. QEMU's own device for
+/// facts names it as well.
 pub fn url(context: &Context) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = empty_disk(folder.path())?;
@@ -104,6 +100,16 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
     ensure!(report["plan"].is_string() && report["log"][0].is_string(), "too little is told: {report}");
     let machine = bench.machine();
     machine.oem_string = None;
+    machine.fw_cfg = Some(format!("{place}/answers insecure"));
+    bench.run(|vm| {
+        vm.line(DONE_BEFORE, 2 * BOOT)?;
+        ready(vm)?;
+        power_off(vm)
+    })?;
+    let (line, _) = told.recv_timeout(ACTION).context("fw_cfg leads nowhere")?;
+    ensure!(line.starts_with("POST /answers "), "it asks otherwise: {line}");
+    let machine = bench.machine();
+    machine.fw_cfg = None;
     machine.media = vec![target];
     bench.run(is_installed)
 }
@@ -111,20 +117,40 @@ pub fn url(context: &Context) -> anyhow::Result<Count> {
 /// A machine with nothing but an empty disk, on a wire with a DHCP server that gives addresses and no more. Its firmware starts by PXE
 /// what the proxy of `xenolith serve` names, and the proxy's option 224 leads to the answers.
 pub fn dhcp(context: &Context) -> anyhow::Result<Count> {
+    over_wire(context, "unattended-dhcp", |rack, answers| {
+        fs::create_dir(rack)?;
+        fs::write(rack.join(format!("{}.toml", MAC.replace(':', "-"))), answers)?;
+        let rack = rack.to_str().context("a folder's name is no text")?;
+        Ok((vec!["--answers".into(), rack.into()], None))
+    })
+}
+
+/// The same, but `xenolith serve` knows of no answers: a TXT record below the domain that DHCP gives leads to a server that has them.
+pub fn dns(context: &Context) -> anyhow::Result<Count> {
+    over_wire(context, "unattended-dns", |_, answers| Ok((Vec::new(), Some(answers))))
+}
+
+/// Further arguments of `xenolith serve`, and answers that DNS leads to.
+type Given = (Vec<String>, Option<String>);
+
+fn over_wire(
+    context: &Context,
+    scenario: &'static str,
+    give: fn(&Path, String) -> anyhow::Result<Given>,
+) -> anyhow::Result<Count> {
     let folder = tempfile::Builder::new().prefix("xci-").tempdir()?;
     let target = empty_disk(folder.path())?;
-    let (mut bench, key) = bench(context, "unattended-dhcp", &target)?;
-    let rack = folder.path().join("rack");
-    fs::create_dir(&rack)?;
-    fs::write(rack.join(format!("{}.toml", MAC.replace(':', "-"))), answers(&key, ""))?;
+    let (mut bench, key) = bench(context, scenario, &target)?;
+    let (more, by_dns) = give(&folder.path().join("rack"), answers(&key, ""))?;
     let set = context.artefacts()?.file("netboot", "");
-    let text = |path: &Path| path.to_str().map(str::to_owned).context("a folder's name is no text");
-    let words = context.xenolith_words(&["--json", "serve", &text(&set)?, "--answers", &text(&rack)?]);
+    let set = set.to_str().context("a folder's name is no text")?;
+    let words = context.xenolith_words(&["--json", "serve", set]);
     let words: Result<Vec<String>, _> = words.into_iter().map(OsString::into_string).collect();
-    let words = words.ok().context("a program's name is no text")?;
+    let mut words = words.ok().context("a program's name is no text")?;
+    words.extend(more);
     let run = bench.folder().to_path_buf();
     let machine = bench.machine();
-    let wire = Wire::lay(&run, &machine.tools, &context.root, words)?;
+    let wire = Wire::lay(&run, &machine.tools, &context.root, words, by_dns)?;
     machine.wires = 1;
     machine.media = vec![target];
     // Boot file and root image are in RAM.
@@ -152,41 +178,4 @@ fn is_installed(vm: &mut Vm) -> anyhow::Result<Count> {
     ensure!(state.trim() == "inactive", "an installed host tries to install: {state}");
     power_off(vm)?;
     Ok(Count::ONE)
-}
-
-/// Answers for as long as this program runs; gives the first line and the body of each request.
-fn serve(listener: TcpListener, answers: String) -> Receiver<(String, String)> {
-    let (sender, told) = channel();
-    std::thread::spawn(move || {
-        for socket in listener.incoming().filter_map(Result::ok) {
-            // A connection that breaks is tried again by the other side.
-            let Ok(request) = answer(socket, &answers) else { continue };
-            if sender.send(request).is_err() {
-                return;
-            }
-        }
-    });
-    told
-}
-
-fn answer(socket: TcpStream, answers: &str) -> anyhow::Result<(String, String)> {
-    let mut socket = BufReader::new(socket);
-    let (mut first, mut length) = (String::new(), 0);
-    socket.read_line(&mut first)?;
-    loop {
-        let mut line = String::new();
-        socket.read_line(&mut line)?;
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-        if line.trim().is_empty() {
-            break;
-        }
-    }
-    let mut body = String::new();
-    socket.by_ref().take(length).read_to_string(&mut body)?;
-    let text = if first.contains(" /answers ") { answers } else { "" };
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
-    socket.get_mut().write_all(format!("{head}{text}").as_bytes())?;
-    Ok((first, body))
 }

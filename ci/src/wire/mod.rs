@@ -39,6 +39,8 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use xenolith_sandbox::{Network, Sandbox, Tool};
 use xenolith_vm::{card_socket, wire_socket};
 
+use crate::answering::serve;
+
 /// Carries the specification to the process that has the namespaces.
 const VARIABLE: &str = "XENOLITH_CI_WIRE";
 /// The device that each server has.
@@ -46,6 +48,10 @@ const DEVICE: &str = "lan";
 const PREFIX: u8 = 24;
 const DHCP_SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const BOOT_SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// The domain that DHCP gives, if DNS is to lead to answers.
+const DOMAIN: &str = "rack.test";
+/// Where they are then, beside dnsmasq.
+const ANSWERS_PORT: u16 = 8080;
 /// The machine, where it has to be found.
 pub const MACHINE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 50);
 /// What QEMU calls the first two cards of a machine.
@@ -77,6 +83,8 @@ enum End {
         serve: Vec<String>,
         /// Where it is started.
         checkout: PathBuf,
+        /// Answers that a TXT record leads to.
+        by_dns: Option<String>,
     },
     /// A switch that takes [`LINKS`] links for one.
     Switch {
@@ -93,13 +101,20 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Lays a wire to the card of the machine with this run folder. `serve` is `xenolith serve` with what it serves, but not where.
+    /// Lays a wire to the card of the machine with this run folder. `serve` is `xenolith serve` with what it serves, but not where; `by_dns`
+    /// is what a TXT record leads to.
     ///
     /// # Errors
     /// When the process cannot be started.
-    pub fn lay(run: &Path, tools: &Path, checkout: &Path, mut serve: Vec<String>) -> anyhow::Result<Self> {
+    pub fn lay(
+        run: &Path,
+        tools: &Path,
+        checkout: &Path,
+        mut serve: Vec<String>,
+        by_dns: Option<String>,
+    ) -> anyhow::Result<Self> {
         serve.extend(["--listen".into(), format!("{BOOT_SERVER}:8000"), "--pxe".into(), DEVICE.into()]);
-        Self::begin(run, tools, End::Servers { serve, checkout: checkout.into() })
+        Self::begin(run, tools, End::Servers { serve, checkout: checkout.into(), by_dns })
     }
 
     /// Lays [`LINKS`] wires to the cards of a machine, as of a switch that aggregates them by LACP, with a DHCP server in [`VLAN`].
@@ -152,15 +167,22 @@ fn carry(spec: &Spec) -> anyhow::Result<()> {
         End::Servers { .. } => None,
     };
     own_networks().context("cannot make network namespaces")?;
-    let dhcp = Sandbox::new(&spec.tools).network(Network::Host).command(Tool::Dnsmasq, dnsmasq())?;
-    let dhcp = Station::new("dnsmasq", DHCP_SERVER, dhcp.expression, spec.run.join("dnsmasq.log"))?;
+    let answers = match &spec.end {
+        End::Servers { by_dns, .. } => by_dns.clone(),
+        End::Switch { .. } => None,
+    };
+    let args = dnsmasq(answers.is_some());
+    let dhcp = Sandbox::new(&spec.tools).network(Network::Host).command(Tool::Dnsmasq, args)?;
+    let beside = || answers.map_or(Ok(()), answer);
+    let dhcp = Station::new("dnsmasq", DHCP_SERVER, dhcp.expression, spec.run.join("dnsmasq.log"), beside)?;
     let dhcp_port = Port::Server(dhcp.device.clone());
     let mut stations = vec![];
     match &spec.end {
-        End::Servers { serve, checkout } => {
+        End::Servers { serve, checkout, .. } => {
             let (program, args) = serve.split_first().context("no boot server is named")?;
             let boot = duct::cmd(program, args).dir(checkout).stdin_null();
-            let boot = Station::new("xenolith serve", BOOT_SERVER, boot, spec.run.join("serve.log"))?;
+            let boot =
+                Station::new("xenolith serve", BOOT_SERVER, boot, spec.run.join("serve.log"), || Ok(()))?;
             let card = Port::Card(Arc::new(Card::new(&spec.run, 0)?));
             join(vec![card, dhcp_port, Port::Server(boot.device.clone())]);
             stations.push(boot);
@@ -200,17 +222,35 @@ fn own_networks() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// In debug mode, which stays in the foreground and says on stderr whom it has given what; no DNS, no files.
-fn dnsmasq() -> Vec<String> {
-    let fixed =
-        ["--no-daemon", "--conf-file=/dev/null", "--port=0", "--leasefile-ro", "--log-dhcp", "--no-ping"];
+/// Hands answers to whoever asks, for as long as this process lives.
+fn answer(answers: String) -> io::Result<()> {
+    let asked = serve(TcpListener::bind((DHCP_SERVER, ANSWERS_PORT))?, answers);
+    thread::spawn(move || asked.iter().for_each(|(line, _)| eprintln!("answers: {}", line.trim_end())));
+    Ok(())
+}
+
+/// In debug mode, which stays in the foreground and says on stderr whom it has given what; no files. With DNS it knows of one record.
+fn dnsmasq(with_dns: bool) -> Vec<String> {
+    let fixed = ["--no-daemon", "--conf-file=/dev/null", "--leasefile-ro", "--log-dhcp", "--no-ping"];
+    let dns = if with_dns {
+        vec![
+            "--no-resolv".into(),
+            "--no-hosts".into(),
+            format!("--domain={DOMAIN}"),
+            format!(
+                "--txt-record=_xenolith-answers.{DOMAIN},http://{DHCP_SERVER}:{ANSWERS_PORT}/answers insecure"
+            ),
+        ]
+    } else {
+        vec!["--port=0".to_owned()]
+    };
     let named = [
         format!("--interface={DEVICE}"),
         "--bind-interfaces".into(),
         RANGE.into(),
         format!("--dhcp-host={CARDS},{MACHINE}"),
     ];
-    fixed.map(str::to_owned).into_iter().chain(named).collect()
+    fixed.map(str::to_owned).into_iter().chain(dns).chain(named).collect()
 }
 
 /// A server in a network of its own.
@@ -223,12 +263,13 @@ struct Station {
 }
 
 impl Station {
-    /// Starts a server with a device that has this address.
+    /// Starts a server with a device that has this address, and what is `beside` it.
     fn new(
         name: &'static str,
         address: Ipv4Addr,
         server: duct::Expression,
         log: PathBuf,
+        beside: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> anyhow::Result<Self> {
         let (sender, made) = mpsc::channel();
         let (visits, visitors) = mpsc::channel();
@@ -238,6 +279,7 @@ impl Station {
                 unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace")?;
                 let builder = DeviceBuilder::new().name(DEVICE).layer(Layer::L2).ipv4(address, PREFIX, None);
                 let device = builder.build_sync().context("cannot make a TAP device")?;
+                beside()?;
                 let handle = server.stderr_to_stdout().stdout_path(log).unchecked().start()?;
                 Ok((Arc::new(device), handle))
             };
