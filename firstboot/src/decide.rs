@@ -10,6 +10,7 @@ use fs_err as fs;
 use uuid::Uuid;
 use xenolith_layout::names::{STATE_KEPT_IDENTITY, STATE_MOUNT};
 use xenolith_machine::Machine;
+use xenolith_probe::plain_file;
 use xenolith_settings::{HostName, Known, Settings, SshKey, V4, V6};
 
 use crate::certificate::{CERTIFICATE, CertificateNames, fresh_uuid, host_certificate};
@@ -32,7 +33,7 @@ const CHRONY: &str = "etc/chrony/chrony.conf";
 const LOCAL_TIME: &str = "etc/localtime";
 
 /// Longer is no identity of a host, in bytes.
-const MAX_KEPT: u64 = 256 << 10;
+const MAX_KEPT: usize = 256 << 10;
 
 /// What decisions look at besides settings.
 #[derive(Clone, Debug)]
@@ -104,9 +105,8 @@ impl Facts {
 /// What an installation has left of the host before. What is no such file is as none: the host then gets what each new one gets.
 pub(crate) fn kept(root: &Path) -> KeptIdentity {
     let path = root.join(STATE_MOUNT.trim_start_matches('/')).join(STATE_KEPT_IDENTITY);
-    let bounded = fs::metadata(&path).is_ok_and(|file| file.len() <= MAX_KEPT);
-    let text = bounded.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    let text = plain_file(&path, MAX_KEPT).ok().flatten().filter(|text| text.len() <= MAX_KEPT);
+    text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// Addresses of this host that others can use.
