@@ -52,7 +52,7 @@ pub struct Capture {
     /// Kernel name of the device whose files this system runs from; absent when it was booted over the network.
     #[serde(default)]
     pub running_from: Option<String>,
-    /// Kernel names of disks that firmware reached over iSCSI (iBFT), by their session's target.
+    /// LUNs of the iSCSI targets that firmware is set to start from (iBFT): the target's name by the disk's kernel name.
     #[serde(default)]
     pub iscsi_boot: BTreeMap<String, String>,
 }

@@ -78,6 +78,9 @@ pub struct Disk {
     pub read_only: bool,
     /// Kernel names of the paths that this is the map of.
     pub paths: Vec<String>,
+    /// The iSCSI target that it is a LUN of, if firmware is set to start the machine from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_target: Option<String>,
     /// What is on it.
     pub content: Content,
     /// Who uses it.

@@ -72,6 +72,9 @@ pub enum Refusal {
     Remote {
         /// How.
         bus: Bus,
+        /// The iSCSI target that firmware is set to start the machine from, if this is a LUN of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        boot_target: Option<String>,
     },
 }
 
@@ -99,8 +102,14 @@ impl fmt::Display for Refusal {
                     others.join(", ")
                 )
             }
-            Self::Remote { bus } => {
+            Self::Remote { bus, boot_target: None } => {
                 write!(f, "it is reached over {bus}, and starting from there is not supported yet")
+            }
+            Self::Remote { bus, boot_target: Some(target) } => {
+                write!(
+                    f,
+                    "the firmware is set to start from it over {bus} ({target}), which is not supported yet"
+                )
             }
         }
     }
@@ -155,7 +164,7 @@ pub fn judge(machine: &Machine, disk: &Disk) -> Standing {
         refusals.push(Refusal::SamePath { others });
     }
     if matches!(disk.bus, Bus::Iscsi) {
-        refusals.push(Refusal::Remote { bus: disk.bus });
+        refusals.push(Refusal::Remote { bus: disk.bus, boot_target: disk.boot_target.clone() });
     }
     Standing { refusals }
 }

@@ -211,6 +211,7 @@ fn disk(capture: &Capture, bottom: &Device, top: &Device) -> Disk {
         removable: bottom.rm || (bottom.hotplug && bus(bottom) == Bus::Usb),
         read_only: bottom.ro || top.ro,
         paths: Vec::new(),
+        boot_target: capture.iscsi_boot.get(&bottom.kname).cloned(),
         content: content(capture, top),
         uses,
     }

@@ -97,6 +97,7 @@ pub fn capture(root: &Path, programs: &dyn Programs, about: &str) -> anyhow::Res
         processors,
         nics: sysfs::nics(root).context("cannot read the network interfaces")?,
         running_from: running_from(root)?,
+        iscsi_boot: sysfs::iscsi_boot(root).context("cannot read the sessions over iSCSI")?,
         ..Capture::new()
     })
 }

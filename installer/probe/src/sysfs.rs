@@ -79,6 +79,31 @@ pub(crate) fn efi_variables(root: &Path) -> BTreeMap<String, u8> {
     EFI_VARIABLES.iter().filter_map(variable).collect()
 }
 
+/// The disks of sessions with targets that firmware has named in the iBFT (ACPI for iSCSI, Linux's Documentation/ABI/testing/
+/// sysfs-ibft), with the target's name.
+pub(crate) fn iscsi_boot(root: &Path) -> io::Result<BTreeMap<String, String>> {
+    let named = |folder: &Path, file: &str| {
+        fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned())
+    };
+    let firmware: Vec<_> = entries(&root.join("sys/firmware/ibft"))?;
+    let firmware: Vec<_> = firmware.iter().filter_map(|folder| named(folder, "target-name")).collect();
+    if firmware.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut disks = BTreeMap::new();
+    for disk in entries(&root.join("sys/block"))? {
+        // ../devices/platform/host3/session1/target3:0:0/3:0:0:1/block/sda
+        let Ok(device) = fs::read_link(&disk) else { continue };
+        let mut above = device.iter().filter_map(|part| part.to_str());
+        let Some(session) = above.find(|part| part.starts_with("session")) else { continue };
+        let target = named(&root.join("sys/class/iscsi_session").join(session), "targetname");
+        if let (Some(disk), Some(target)) = (name(&disk), target.filter(|target| firmware.contains(target))) {
+            disks.insert(disk, target);
+        }
+    }
+    Ok(disks)
+}
+
 /// Every network interface. A file that an interface lacks, or that cannot be read while it is down, is left out.
 pub(crate) fn nics(root: &Path) -> io::Result<Vec<RawNic>> {
     let mut nics = Vec::new();

@@ -110,6 +110,26 @@ fn what_a_decision_needs_and_nobody_tells_ends_the_capture() {
 }
 
 #[test]
+fn a_lun_that_firmware_starts_from_is_known_by_its_target() {
+    let tree = machine_tree();
+    let root = tree.path();
+    put(root, "sys/firmware/ibft/initiator/initiator-name", "iqn.2026-01.org.example:host\n");
+    put(root, "sys/firmware/ibft/target0/target-name", "iqn.2026-01.org.example:boot\n");
+    put(root, "sys/class/iscsi_session/session1/targetname", "iqn.2026-01.org.example:boot\n");
+    put(root, "sys/class/iscsi_session/session2/targetname", "iqn.2026-01.org.example:data\n");
+    link(root, "sys/block/sda", "../devices/platform/host3/session1/target3:0:0/3:0:0:1/block/sda");
+    link(root, "sys/block/sdb", "../devices/platform/host4/session2/target4:0:0/4:0:0:1/block/sdb");
+    link(
+        root,
+        "sys/block/sdc",
+        "../devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block/sdc",
+    );
+    let capture = capture(root, &Said { pvs: Some(PVS), xl: XL }, "").unwrap();
+    let known: Vec<_> = capture.iscsi_boot.into_iter().collect();
+    assert_eq!(known, [("sda".to_owned(), "iqn.2026-01.org.example:boot".to_owned())]);
+}
+
+#[test]
 fn a_machine_without_anything_has_a_capture_too() {
     let root = tempfile::tempdir().unwrap();
     let capture = capture(root.path(), &Said { pvs: Some(PVS), xl: "" }, "").unwrap();
