@@ -1,111 +1,17 @@
-//! Every screen, as a terminal of 80×24 and one of 120×40 shows it, reached by the keys that a person would press.
+//! Every screen before the installation, as a terminal of 80×24 and one of 120×40 shows it, reached by the keys that a person would
+//! press.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::time::Duration;
+mod screen;
 
 use proptest::prelude::*;
-use ratatui::{Terminal, backend::TestBackend};
-use xenolith_answers::{Encryption, Kept};
-use xenolith_installer::{Event, Image};
-use xenolith_layout::{Bytes, RootHash, Seed, seal::RecoveryKey};
-use xenolith_machine::{Capture, Machine, RawNic};
+use screen::{
+    KEY, SIZES, app, press, ready_to_install, shown, snapshot, snapshot_at, type_text, with_disk_page,
+};
+use xenolith_answers::Kept;
 use xenolith_settings::{BondMode, SecretPlace};
 use xenolith_terminal::Key;
-use xenolith_tui::{App, Effect, Keyboard, Page, Volume, draw};
-
-const SIZES: [(u16, u16); 2] = [(80, 24), (120, 40)];
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f admin@example";
-
-/// A captured machine; "long-models" is the one with many disks, of which the first two are hard to tell apart; "nics" is the one with one disk, and three interfaces; "two-hosts" the one with a Xenolith, with storage, and another.
-fn machine(name: &str) -> Machine {
-    let folder = match name {
-        "nics" => "one-disk",
-        "two-hosts" => "xenolith",
-        "long-models" => "raid-hba",
-        name => name,
-    };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../machines").join(folder).join("machine.json");
-    let mut text = fs_err::read_to_string(path).unwrap();
-    if name == "long-models" {
-        text = text.replace("MTFDDAK480TDS", "Dell Ent NVMe PM1735a MU 1.6TB with more");
-        text = text.replace("ZC100000X", "PHYF-0123456789-0123456789-0000A");
-        text = text.replace("ZC100001X", "PHYF-0123456789-0123456789-0000B");
-    }
-    if name == "two-hosts" {
-        let mut whole: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let disks = whole["lsblk"]["blockdevices"].as_array_mut().unwrap();
-        let disk = disks.iter_mut().find(|disk| disk["name"] == "sda").unwrap();
-        let parts = disk["children"].as_array_mut().unwrap();
-        let storage = parts
-            .last()
-            .unwrap()
-            .to_string()
-            .replace("sda7", "sda8")
-            .replace("xenolith-state", "xenolith-sr");
-        parts.push(serde_json::from_str(&storage).unwrap());
-        let other =
-            disk.to_string().replace("sda", "sdb").replace("PHYF", "PHYG").replace("50a00029", "50a0002a");
-        disks.push(serde_json::from_str(&other).unwrap());
-        text = whole.to_string();
-    }
-    let mut capture = Capture::parse(text.as_bytes()).unwrap();
-    if name == "nics" {
-        let nic = |name: &str, number: u8, carrier: Option<bool>, speed: Option<i64>, driver: &str| RawNic {
-            name: name.to_owned(),
-            address: format!("52:54:00:00:00:{number:02x}"),
-            carrier,
-            speed,
-            driver: Some(driver.to_owned()),
-            place: None,
-        };
-        capture.nics = vec![
-            nic("eno1", 1, Some(true), Some(1000), "igb"),
-            nic("eno2", 2, Some(true), Some(1000), "igb"),
-            nic("enp129s0f1np1", 3, Some(false), None, "mlx5_core"),
-        ];
-    }
-    Machine::of(&capture)
-}
-
-fn app(name: &str) -> App {
-    let machine = machine(name);
-    let image = Image {
-        version: "1.0.0".parse().unwrap(),
-        root_hash: RootHash::new([7; 32]),
-        root: Bytes::mib(180),
-        verity: Bytes::mib(2),
-    };
-    let zones = ["Etc/UTC", "Europe/Vienna"].map(str::to_owned);
-    let keyboards = [("us", "English (US)"), ("de-latin1", "German"), ("fr-latin9", "French")];
-    let keyboard = |(name, label): (&str, &str)| Keyboard { name: name.to_owned(), label: label.to_owned() };
-    App::new(machine, image, Seed::new([3; 32]), BTreeSet::from(zones))
-        .with_keyboards(keyboards.map(keyboard).into())
-}
-
-fn shown(app: &App, (width, height): (u16, u16)) -> String {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(app, frame)).unwrap();
-    terminal.backend().to_string()
-}
-
-fn snapshot(name: &str, app: &App) {
-    for size in SIZES {
-        insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), shown(app, size));
-    }
-}
-
-fn press(app: &mut App, keys: &[Key]) {
-    for key in keys {
-        assert_eq!(app.key(*key), Effect::None, "{key:?} on {:?}", app.page());
-    }
-}
-
-fn type_text(app: &mut App, text: &str) {
-    text.chars().for_each(|character| press(app, &[Key::Char(character)]));
-}
+use xenolith_tui::{App, Effect, Page};
 
 #[test]
 fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
@@ -143,145 +49,6 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
 }
 
 /// On the summary, with what is needed filled in.
-fn ready_to_install() -> App {
-    let mut app = app("one-disk");
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
-    type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
-    assert_eq!(app.page(), Page::Summary);
-    app
-}
-
-#[test]
-fn progress_shows_steps_rate_and_the_time_left_in_all_and_failures_wait_with_the_log() {
-    let mut app = ready_to_install();
-    app.begin();
-    let seconds = Duration::from_secs;
-    app.tell(&Event::Reading { done: Bytes::ZERO, total: Bytes::mib(54) }, seconds(0));
-    app.tell(&Event::Reading { done: Bytes::mib(27), total: Bytes::mib(54) }, seconds(1));
-    snapshot("reading", &app);
-    app.tell(&Event::Reading { done: Bytes::mib(54), total: Bytes::mib(54) }, seconds(1));
-    app.tell(&Event::Began { step: 0 }, seconds(1));
-    app.tell(&Event::Done { step: 0 }, seconds(1));
-    app.tell(&Event::Began { step: 1 }, seconds(1));
-    app.tell(&Event::Done { step: 1 }, seconds(2));
-    app.tell(&Event::Began { step: 2 }, seconds(2));
-    app.tell(&Event::Progress { step: 2, done: Bytes::mib(60), total: Bytes::mib(180) }, seconds(5));
-    snapshot("progress", &app);
-    press(&mut app, &[Key::Char('L')]);
-    snapshot("log", &app);
-    press(&mut app, &[Key::Char('l'), Key::Back]);
-    assert_eq!(app.page(), Page::Progress, "what has begun is not taken back");
-    app.failed("step 3 of 7 failed: write the system to /dev/vda\nno space is left on the device");
-    snapshot("failed", &app);
-    assert_eq!(app.key(Key::Enter), Effect::Retry);
-    app.begin();
-    app.done(None);
-    snapshot("done", &app);
-    assert_eq!(app.key(Key::Enter), Effect::Restart);
-}
-
-#[test]
-fn the_time_left_counts_what_later_steps_write_to_both_disks_of_a_mirror() {
-    let mut app = app("raid-hba");
-    press(&mut app, &[Key::Enter, Key::Char(' '), Key::Down, Key::Char(' '), Key::Enter, Key::Enter]);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
-    type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
-    assert_eq!(app.page(), Page::Summary);
-    app.begin();
-    let steps = app.plan().unwrap().steps_in_words();
-    let write = steps.iter().position(|step| step.starts_with("write the system")).unwrap();
-    let (boot_files, image) = (Bytes::mib(50), Bytes::mib(182));
-    app.tell(&Event::Reading { done: boot_files, total: boot_files }, Duration::from_secs(5));
-    app.tell(&Event::Began { step: write }, Duration::from_secs(10));
-    app.tell(&Event::Progress { step: write, done: Bytes::mib(2), total: image }, Duration::from_secs(12));
-    // 514 MiB in all: boot files are read once and written twice, the image is written twice. 462 are left.
-    assert!(shown(&app, SIZES[0]).contains("1 MiB/s, about 8 min left in all"));
-    app.failed("step 4 of 11 failed: write the system to /dev/sda");
-    press(&mut app, &[Key::Char('L'), Key::Back]);
-    assert_eq!(app.key(Key::Enter), Effect::Retry);
-    app.begin();
-    app.tell(&Event::Reading { done: boot_files, total: boot_files }, Duration::from_secs(25));
-    assert!(shown(&app, SIZES[0]).contains("done  clear"), "what the try before has done stays done");
-}
-
-#[test]
-fn a_log_longer_than_the_screen_is_scrolled_by_lines_and_screenfuls() {
-    let mut app = ready_to_install();
-    app.begin();
-    for number in 0..60 {
-        let what = format!("warning {number}, {}", "which is longer than a line, ".repeat(3));
-        app.tell(&Event::Warning { step: 2, what }, Duration::from_secs(1));
-    }
-    app.failed("step 3 of 7 failed: write the system to /dev/vda");
-    snapshot("failed-after-much", &app);
-    press(&mut app, &[Key::Char('L')]);
-    for size in SIZES {
-        press(&mut app, &[Key::End]);
-        assert!(shown(&app, size).contains("step 3 of 7 failed"));
-        press(&mut app, &[Key::Up, Key::PageUp]);
-        insta::assert_snapshot!(format!("log-scrolled-{}x{}", size.0, size.1), shown(&app, size));
-        press(&mut app, &[Key::Home]);
-        let top = shown(&app, size);
-        assert!(top.contains("warning 0,"));
-        press(&mut app, &[Key::Up, Key::PageUp]);
-        assert_eq!(shown(&app, size), top, "there is nothing above");
-        press(&mut app, &[Key::Down]);
-        assert_ne!(shown(&app, size), top, "and no stroke was lost there");
-        press(&mut app, &[Key::PageDown; 8]);
-        assert!(shown(&app, size).contains("step 3 of 7 failed"));
-    }
-    press(&mut app, &[Key::Back]);
-    assert_eq!(app.key(Key::Enter), Effect::Retry, "behind it everything is as it was");
-}
-
-#[test]
-fn where_there_is_a_tpm_the_state_can_be_encrypted_and_the_recovery_key_is_shown_at_the_end() {
-    assert!(!shown(&with_disk_page("one-disk"), (80, 24)).contains("What it knows"), "there is no TPM");
-    let mut app = with_disk_page("tpm");
-    press(&mut app, &[Key::End, Key::Up, Key::Up, Key::Right]);
-    snapshot("encrypted-disk", &app);
-    press(&mut app, &[Key::Down, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
-    type_text(&mut app, KEY);
-    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
-    assert_eq!(app.page(), Page::Summary);
-    assert_eq!(app.answers().unwrap().target.encryption, Encryption::Tpm);
-    assert!(app.plan().unwrap().seal().is_some());
-    snapshot("encrypted-summary", &app);
-    app.begin();
-    app.done(Some(RecoveryKey::new([7; 32])));
-    snapshot("encrypted-done", &app);
-    press(&mut app, &[Key::Right, Key::Right]);
-    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
-    assert!(!app.log().iter().any(|line| line.contains("cicicici")), "no record holds the key");
-}
-
-#[test]
-fn an_installation_of_somebody_else_is_shown_and_cannot_be_tried_again_here() {
-    let mut app = app("one-disk");
-    app.watch(["clear /dev/sda", "write the system to /dev/sda"].map(str::to_owned).into());
-    app.tell(&Event::Began { step: 0 }, Duration::from_secs(1));
-    app.tell(&Event::Done { step: 0 }, Duration::from_secs(2));
-    app.tell(&Event::Began { step: 1 }, Duration::from_secs(2));
-    let progress = Event::Progress { step: 1, done: Bytes::mib(20), total: Bytes::mib(182) };
-    app.tell(&progress, Duration::from_secs(4));
-    snapshot("watching", &app);
-    press(&mut app, &[Key::Enter, Key::Back]);
-    assert_eq!(app.page(), Page::Progress);
-    app.failed("step 2 of 2 failed");
-    snapshot("watched-failed", &app);
-    assert_eq!(app.key(Key::Enter), Effect::Shell);
-}
-
-/// On the page with the disks, of which there is one.
-fn with_disk_page(name: &str) -> App {
-    let mut app = app(name);
-    press(&mut app, &[Key::Enter]);
-    assert_eq!(app.page(), Page::Disk);
-    app
-}
-
 #[test]
 fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
     let mut app = app("one-disk");
@@ -460,39 +227,6 @@ fn a_keyboard_is_loaded_as_soon_as_it_is_chosen_and_is_an_answer() {
 }
 
 #[test]
-fn logs_are_saved_on_a_stick_or_sent_to_a_server_and_nothing_is_done_twice_at_once() {
-    let mut app = ready_to_install();
-    app.begin();
-    app.failed("step 3 of 7 failed: write the system to /dev/vda\nno space is left on the device");
-    press(&mut app, &[Key::Down, Key::Down]);
-    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
-    snapshot("records-looking", &app);
-    app.volumes(Vec::new());
-    snapshot("records-no-stick", &app);
-    press(&mut app, &[Key::Down, Key::Down]);
-    assert_eq!(app.key(Key::Enter), Effect::LookForVolumes);
-    let stick = |device: &str, label: &str| Volume { device: device.to_owned(), label: label.to_owned() };
-    app.volumes(vec![
-        stick("/dev/sdb1", "sdb1  14.9 GiB  vfat  BACKUP"),
-        stick("/dev/sdc", "sdc  1 GiB  ext4"),
-    ]);
-    press(&mut app, &[Key::Down]);
-    assert_eq!(app.key(Key::Enter), Effect::SaveTo("/dev/sdc".to_owned()));
-    assert_eq!(app.key(Key::Enter), Effect::None, "it is being saved");
-    app.saved(Err("cannot write /dev/sdc: no space left on device".to_owned()));
-    press(&mut app, &[Key::Down]);
-    type_text(&mut app, "https://logs.example/l");
-    press(&mut app, &[Key::Down]);
-    snapshot("records", &app);
-    assert_eq!(app.key(Key::Enter), Effect::SendTo("https://logs.example/l".to_owned()));
-    app.saved(Ok("The logs were sent to https://logs.example/l.".to_owned()));
-    snapshot("records-sent", &app);
-    press(&mut app, &[Key::Back]);
-    assert_eq!(app.page(), Page::Progress);
-    assert_eq!(app.key(Key::Enter), Effect::Retry, "and then everything is as it was");
-}
-
-#[test]
 fn a_bond_is_two_or_more_interfaces_that_are_marked() {
     let mut app = app("nics");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
@@ -635,7 +369,7 @@ fn the_help_of_every_page_fits_on_the_smallest_terminal() {
         press(&mut app, &[Key::Help]);
         let screen = shown(&app, SIZES[0]);
         assert!(screen.contains("Any key closes this."), "{:?} says too much", app.page());
-        insta::assert_snapshot!(format!("help-{:?}-80x24", app.page()).to_lowercase(), screen);
+        snapshot_at(&format!("help-{:?}", app.page()).to_lowercase(), SIZES[0], &screen);
         press(&mut app, &[Key::Back]);
         seen.push(app.page());
         if app.page() == Page::Welcome {
@@ -647,18 +381,8 @@ fn the_help_of_every_page_fits_on_the_smallest_terminal() {
     press(&mut app, &[Key::Help]);
     let screen = shown(&app, SIZES[0]);
     assert!(screen.contains("Any key closes this."));
-    insta::assert_snapshot!("help-progress-80x24", screen);
+    snapshot_at("help-progress", SIZES[0], &screen);
     assert_eq!(seen.len() + 1, Page::ALL.len());
-}
-
-#[test]
-fn a_refusal_is_told_on_the_summary() {
-    let mut app = ready_to_install();
-    app.refuse(&[
-        "network: there is no interface eth7; there are eno1 (52:54:00:00:00:01, igb, with a link)"
-            .to_owned(),
-    ]);
-    snapshot("refused", &app);
 }
 
 fn key() -> impl Strategy<Value = Key> {
