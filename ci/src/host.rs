@@ -23,8 +23,17 @@ pub const BOOT: Duration = Duration::from_secs(900);
 pub const ACTION: Duration = Duration::from_secs(600);
 /// For what Xen prints of itself where a scenario failed.
 const WORDS: Duration = Duration::from_secs(20);
+/// What dom0's kernel says before it has a console; nothing else is said by so little of it.
+const KERNEL_BEGINS: &str = "about to get started...";
 /// Where the test guest lies on the seed volume.
 pub const GUEST: &str = "guest";
+
+/// Dom0's kernel was started and has not said a word, so that what was to be proven was never tried.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "dom0's kernel was started and has said nothing since; what Xen says of it is at the end of serial.log"
+)]
+pub struct Silent;
 
 /// A machine, prepared: media, keys, a run folder.
 pub struct Bench<'a> {
@@ -102,7 +111,10 @@ impl<'a> Bench<'a> {
     pub fn run<T>(&self, test: impl FnOnce(&mut Vm) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let mut vm = self.machine.start()?;
         let result = test(&mut vm);
-        let Err(error) = result else { return result };
+        let Err(mut error) = result else { return result };
+        if vm.lines().last().is_some_and(|line| line.contains(KERNEL_BEGINS)) {
+            error = error.context(Silent);
+        }
         let kept = self.keep(&mut vm)?;
         Err(error.context(format!("files of the machine are kept in {}", kept.display())))
     }
