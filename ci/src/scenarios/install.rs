@@ -133,24 +133,18 @@ pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A key of the screens, and what the terminal shows when it has been understood.
+/// A key of the screens, and what the terminal shows when it has been understood: four strokes, and a password typed twice. Page by page
+/// is what `install-vga` does.
 const STROKES: &[(&str, &str)] = &[
-    ("\r", "Welcome (1 of 9)"),
-    ("\r", "Disk (2 of 9)"),
-    ("\r", "Storage for guests (3 of 9)"),
-    ("\r", "Management network (4 of 9)"),
-    ("\r", "Name and clock (5 of 9)"),
-    ("\r", "Access (6 of 9)"),
+    ("\r", "[> Take what is proposed <]"),
+    ("\r", "Access (2 of 4)"),
     (PASSWORD, "[*************_"),
     ("\r", "> The same again"),
     (PASSWORD, "[*************_"),
-    ("\r", "> SSH key"),
-    ("\r", "[> Next <]"),
-    ("\r", "Pool (7 of 9)"),
     ("\r", "[> Back <]"),
     // Right.
     ("\x1b[C", "[> Install <]"),
-    ("\r", "Installation (9 of 9)"),
+    ("\r", "Installation (4 of 4)"),
 ];
 /// root's, as somebody types it.
 pub const PASSWORD: &str = "correct horse";

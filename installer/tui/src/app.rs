@@ -187,6 +187,12 @@ impl App {
                     return self.records.save(*index);
                 }
                 Some(Item::Option { index, .. }) => self.choose(*index),
+                // The last that has to be filled in.
+                Some(Item::Input { field: Field::PasswordAgain, value, .. })
+                    if self.form.short && !value.is_empty() =>
+                {
+                    self.next();
+                }
                 Some(Item::Choice { .. } | Item::Input { .. }) => self.focus += 1,
                 _ => {}
             },
@@ -356,6 +362,7 @@ impl App {
 
     fn press(&mut self, button: Button) -> Effect {
         match button {
+            Button::Proposed => self.take_proposed(),
             Button::Next => self.next_when_known(),
             Button::Back => return self.back(),
             Button::Install => return self.confirm(),

@@ -19,9 +19,10 @@ pub fn draw(app: &App, frame: &mut Frame<'_>) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1)])
             .areas(frame.area());
-    let place = Page::ALL.iter().position(|page| *page == app.page).unwrap_or_default() + 1;
+    let asked: Vec<Page> = Page::ALL.into_iter().filter(|page| page.is_asked(&app.form)).collect();
+    let place = asked.iter().position(|page| *page == app.page).unwrap_or_default() + 1;
     let title =
-        format!(" Xenolith {}   {} ({place} of {})", app.image.version, app.page.title(), Page::ALL.len());
+        format!(" Xenolith {}   {} ({place} of {})", app.image.version, app.page.title(), asked.len());
     let bold = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Paragraph::new(vec![Line::styled(title, bold), Line::default()]), head);
     let body = Rect { x: body.x + 2, width: body.width.saturating_sub(4).min(WIDEST), ..body };
@@ -49,6 +50,9 @@ fn footer(app: &App, more: usize) -> String {
             " Arrows, PageUp, PageDown scroll   L, Esc back   ? help   F2 shell"
         }
         Page::Progress => " Enter choose   L log   ? help   F2 shell",
+        Page::Welcome if app.proposed().is_some() => {
+            " Arrows move   Enter choose   Esc leave   ? help   F2 shell"
+        }
         Page::Welcome => " Enter go on   Esc leave   ? help   F2 shell",
         _ => " Arrows move, change   Enter choose   Esc back   F1 help   F2 shell",
     };

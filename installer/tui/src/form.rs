@@ -22,6 +22,8 @@ const ROOMY: Bytes = Bytes::gib(64);
 pub struct Form {
     /// The chosen disks, by their places in the machine's list: one, or two that mirror each other.
     pub disks: Vec<usize>,
+    /// Whether everything but access stays as it is proposed, and is not asked for.
+    pub short: bool,
     /// What becomes of storage for guests: one of [`Form::storage_ways`]. Not chosen: what suits the disks.
     pub storage: Option<StorageKind>,
     /// What can be kept of the hosts that are on disks, a line each, by the places of the disks in the machine's list.
@@ -113,6 +115,20 @@ impl Form {
         let mut found = self.disks.iter().filter_map(|disk| self.formers.get(disk));
         let first = found.next()?;
         found.all(|other| other == first).then_some(first.as_slice())
+    }
+
+    /// Whether this disk would be taken, nothing is to be kept of it, and nothing else was changed but the keyboard and who may come in.
+    pub fn is_as_proposed(&self, disk: usize) -> bool {
+        let proposed = Self {
+            disks: vec![disk],
+            short: self.short,
+            keyboard: self.keyboard.clone(),
+            password: self.password.clone(),
+            password_again: self.password_again.clone(),
+            ssh_keys: self.ssh_keys.clone(),
+            ..Self::default()
+        };
+        *self == proposed
     }
 
     /// How the state is encrypted.

@@ -64,8 +64,9 @@ impl Page {
     pub const fn help(self) -> &'static str {
         match self {
             Self::Welcome => {
-                "Nothing is written before you confirm the summary, the last page but one. Escape goes back. The keyboard is changed with \
-                 Left and Right on the field above Next; it is loaded at once, and the installed host has it, too."
+                "Nothing is written before you confirm the summary, the last page but one. Escape goes back. What is proposed needs root's \
+                 password and no more; Next asks for everything, page by page. The keyboard is changed with Left and Right on its field; \
+                 it is loaded at once, and the installed host has it, too."
             }
             Self::Disk => {
                 "The system takes one disk, or two that mirror each other: then the host starts with either. Enter chooses one; Space \
@@ -115,9 +116,12 @@ impl Page {
         Self::ALL.into_iter().rev().find(|page| *page < self && page.is_asked(form)).unwrap_or(self)
     }
 
-    /// What is kept is not asked for.
-    fn is_asked(self, form: &Form) -> bool {
-        !(form.keeps_settings() && matches!(self, Self::Network | Self::Host | Self::Access))
+    /// What is kept is not asked for, nor what was taken as it was proposed.
+    pub(crate) fn is_asked(self, form: &Form) -> bool {
+        let kept = form.keeps_settings() && matches!(self, Self::Network | Self::Host | Self::Access);
+        let proposed = form.short
+            && matches!(self, Self::Disk | Self::Storage | Self::Network | Self::Host | Self::Pool);
+        !kept && !proposed
     }
 
     /// Keys of the problems that are told on it.
@@ -137,6 +141,8 @@ impl Page {
 /// A thing that is done by Enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Button {
+    /// To what has to be asked in any case.
+    Proposed,
     Next,
     Back,
     Install,
@@ -159,6 +165,7 @@ pub(crate) enum Button {
 impl Button {
     pub(crate) const fn label(self) -> &'static str {
         match self {
+            Self::Proposed => "Take what is proposed",
             Self::Next => "Next",
             Self::Back => "Back",
             Self::Install => "Install",
@@ -232,6 +239,9 @@ pub(crate) fn items(app: &App) -> Vec<Item> {
     items.extend(app.waits_for().map(|line| Item::Words(line.to_owned())));
     items.push(Item::Words(String::new()));
     match app.page {
+        Page::Welcome if app.proposed().is_some() => {
+            items.extend([Item::Button(Button::Proposed), Item::Button(Button::Next)]);
+        }
         Page::Welcome => items.push(Item::Button(Button::Next)),
         Page::Summary => items.extend([Item::Button(Button::Back), Item::Button(Button::Install)]),
         _ => items.extend([Item::Button(Button::Next), Item::Button(Button::Back)]),
@@ -289,6 +299,11 @@ fn welcome(app: &App) -> Vec<Item> {
         if let Some(installation) = xenolith_installer::found(disk) {
             words.push(format!("Found       {installation} on {}", disk.name));
         }
+    }
+    if let Some(disk) = app.proposed() {
+        let storage = disks::storage_in_words(app);
+        words.push(format!("Proposed    all of {} ({}); storage: {storage};", disk.name, disk.size));
+        words.push("            addresses from DHCP; no pool".to_owned());
     }
     words.extend([String::new(), "Nothing is written before you confirm the summary.".to_owned()]);
     let mut items: Vec<Item> = words.into_iter().map(Item::Words).collect();

@@ -2,6 +2,7 @@
 
 use xenolith_answers::StorageKind;
 use xenolith_installer::plan;
+use xenolith_machine::Disk;
 use xenolith_settings::Problem;
 
 use crate::app::{App, Effect};
@@ -23,7 +24,26 @@ impl App {
         Effect::None
     }
 
+    /// The disk that would be taken if nobody says otherwise: the only one, if nothing is lost by it.
+    pub(crate) fn proposed(&self) -> Option<&Disk> {
+        let [only] = self.form.disks.as_slice() else { return None };
+        let disk = self.machine.disks.get(*only)?;
+        (self.page == Page::Welcome && self.form.is_as_proposed(*only) && disk.content.is_empty())
+            .then_some(disk)
+    }
+
+    /// To the pages that are left when all else stays as it is proposed; page by page where that cannot be.
+    pub(crate) fn take_proposed(&mut self) {
+        let problems = self.form.checked(&self.machine).err().unwrap_or_default();
+        let elsewhere = problems.iter().any(|problem| !Page::Access.owns(&problem.at));
+        self.form.short = !elsewhere && self.make_plan().is_none();
+        self.go(self.page.after(&self.form));
+    }
+
     pub(crate) fn next(&mut self) {
+        if self.page == Page::Welcome {
+            self.form.short = false;
+        }
         let mut problems = self.form.checked(&self.machine).err().unwrap_or_default();
         let zone = self.form.time_zone.trim();
         if !zone.is_empty() && !self.zones.contains(zone) {
@@ -77,7 +97,8 @@ impl App {
         // Where everything may stay as it is, Enter goes on.
         let all = items(self);
         let focusable: Vec<&Item> = all.iter().filter(|item| item.takes_focus()).collect();
-        let next = focusable.iter().position(|item| **item == Item::Button(Button::Next));
+        let next =
+            focusable.iter().position(|item| matches!(item, Item::Button(Button::Proposed | Button::Next)));
         let chosen = page == Page::Disk && !self.form.disks.is_empty();
         if let Some(next) = next.filter(|_| {
             chosen || matches!(page, Page::Welcome | Page::Storage | Page::Network | Page::Host | Page::Pool)

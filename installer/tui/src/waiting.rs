@@ -96,6 +96,7 @@ impl App {
         self.form.disks.clear();
         self.form.storage_disks.clear();
         self.form.formers.clear();
+        self.form.short = false;
         (self.machine, self.plan) = (machine, None);
         self.waiting = Waiting { formers: true, ..Waiting::default() };
         self.go(Page::Disk);

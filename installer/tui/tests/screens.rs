@@ -6,9 +6,10 @@ mod screen;
 
 use proptest::prelude::*;
 use screen::{
-    KEY, SIZES, app, press, ready_to_install, shown, snapshot, snapshot_at, type_text, with_disk_page,
+    KEY, SIZES, app, by_page, press, ready_to_install, shown, snapshot, snapshot_at, type_text,
+    with_disk_page,
 };
-use xenolith_answers::Kept;
+use xenolith_answers::{Kept, StorageKind};
 use xenolith_settings::{BondMode, SecretPlace};
 use xenolith_terminal::Key;
 use xenolith_tui::{App, Effect, Page};
@@ -17,7 +18,7 @@ use xenolith_tui::{App, Effect, Page};
 fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
     let mut app = app("one-disk");
     snapshot("welcome", &app);
-    press(&mut app, &[Key::Enter]);
+    press(&mut app, &[Key::Right, Key::Enter]);
     snapshot("disk", &app);
     press(&mut app, &[Key::Enter]);
     snapshot("storage", &app);
@@ -50,8 +51,52 @@ fn a_single_empty_disk_takes_a_few_strokes_and_a_password() {
 
 /// On the summary, with what is needed filled in.
 #[test]
-fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
+fn what_is_proposed_takes_a_password_and_four_strokes_with_that_on_the_console() {
     let mut app = app("one-disk");
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Access);
+    type_text(&mut app, "correct horse");
+    press(&mut app, &[Key::Enter]);
+    type_text(&mut app, "correct hors");
+    press(&mut app, &[Key::Enter]);
+    snapshot("proposed-access", &app);
+    type_text(&mut app, "e");
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Summary);
+    snapshot("proposed-summary", &app);
+    press(&mut app, &[Key::Right]);
+    assert_eq!(app.key(Key::Enter), Effect::Install);
+    let answers = app.answers().unwrap();
+    assert_eq!((answers.target.disks.len(), answers.storage.kind), (1, StorageKind::Lvm));
+    assert!(answers.access.root_password_hash.is_some() && answers.pool.is_none());
+}
+
+#[test]
+fn what_is_proposed_can_be_left_for_every_page_and_takes_nothing_along_that_was_chosen_there() {
+    let mut app = app("one-disk");
+    press(&mut app, &[Key::Enter, Key::Down, Key::Down]);
+    type_text(&mut app, KEY);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Summary, "a key will do for a password");
+    press(&mut app, &[Key::Back, Key::Back, Key::Right, Key::Enter]);
+    assert_eq!(app.page(), Page::Disk);
+    press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
+    assert_eq!(app.page(), Page::Host);
+    press(&mut app, &[Key::Home]);
+    type_text(&mut app, "rack4");
+    press(&mut app, &[Key::Back, Key::Back, Key::Back, Key::Back]);
+    assert_eq!(app.page(), Page::Welcome);
+    assert!(!shown(&app, SIZES[0]).contains("proposed"), "a name was chosen, and would not be seen");
+    press(&mut app, &[Key::Enter]);
+    assert_eq!(app.page(), Page::Disk);
+    for name in ["xenolith", "raid-hba", "no-usable-disk"] {
+        assert!(!shown(&screen::app(name), SIZES[0]).contains("proposed"), "{name}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
+    let mut app = by_page("one-disk");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Network);
     // Up from Next: IPv6, IPv4, VLAN.
@@ -80,7 +125,7 @@ fn all_mistakes_of_a_page_are_shown_at_once_beside_their_fields() {
 
 /// On the page about who may come in, where nothing was typed.
 fn with_access_page() -> App {
-    let mut app = app("one-disk");
+    let mut app = by_page("one-disk");
     press(&mut app, &[Key::Enter; 5]);
     assert_eq!(app.page(), Page::Access);
     app
@@ -213,7 +258,7 @@ fn storage_that_cannot_stay_is_said_on_its_page() {
 
 #[test]
 fn a_keyboard_is_loaded_as_soon_as_it_is_chosen_and_is_an_answer() {
-    let mut app = app("one-disk");
+    let mut app = by_page("one-disk");
     assert_eq!(app.key(Key::Enter), Effect::None);
     press(&mut app, &[Key::Back, Key::Up]);
     assert_eq!(app.key(Key::Left), Effect::Keyboard("fr-latin9".to_owned()));
@@ -228,7 +273,7 @@ fn a_keyboard_is_loaded_as_soon_as_it_is_chosen_and_is_an_answer() {
 
 #[test]
 fn a_bond_is_two_or_more_interfaces_that_are_marked() {
-    let mut app = app("nics");
+    let mut app = by_page("nics");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
     assert_eq!(app.page(), Page::Network);
     // Up from Next to the interface, and from the first choice back to the last.
@@ -257,7 +302,7 @@ fn a_bond_is_two_or_more_interfaces_that_are_marked() {
 
 #[test]
 fn a_vlan_on_one_of_several_interfaces_needs_to_know_which() {
-    let mut app = app("nics");
+    let mut app = by_page("nics");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Up, Key::Up, Key::Up]);
     type_text(&mut app, "5");
     press(&mut app, &[Key::Down, Key::Down, Key::Down, Key::Enter]);
@@ -334,7 +379,7 @@ fn what_a_host_was_told_is_kept_instead_of_asked_for() {
 #[test]
 fn whoever_goes_on_before_it_is_known_what_can_be_kept_is_led_on_if_that_is_nothing() {
     let beginning = || {
-        let mut app = app("one-disk").looking_for_formers();
+        let mut app = by_page("one-disk").looking_for_formers();
         press(&mut app, &[Key::Enter, Key::Enter, Key::Enter]);
         assert_eq!(app.page(), Page::Disk);
         app
@@ -347,14 +392,14 @@ fn whoever_goes_on_before_it_is_known_what_can_be_kept_is_led_on_if_that_is_noth
     chooses.formers([(0, vec!["Its settings".to_owned()])].into());
     assert_eq!(chooses.page(), Page::Disk, "there is something new to choose");
     let mut thinks = beginning();
-    press(&mut thinks, &[Key::Back, Key::Enter]);
+    press(&mut thinks, &[Key::Back, Key::Right, Key::Enter]);
     thinks.formers([].into());
     assert_eq!(thinks.page(), Page::Disk, "nobody has asked to go on since");
 }
 
 #[test]
 fn help_is_a_key_away_and_any_key_closes_it() {
-    let mut app = app("one-disk");
+    let mut app = by_page("one-disk");
     press(&mut app, &[Key::Enter, Key::Help]);
     snapshot("help", &app);
     press(&mut app, &[Key::Back]);

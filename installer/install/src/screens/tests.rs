@@ -187,7 +187,7 @@ fn a_keyboard_is_loaded_beside_and_the_last_one_counts() {
 #[test]
 fn what_was_confirmed_is_checked_beside_and_begins_once() {
     let mut bench = Bench::new("one-disk");
-    bench.press(&[Key::Enter]);
+    bench.press(&[Key::Right, Key::Enter]);
     bench.fill_in();
     bench.press(&[Key::End, Key::Enter]);
     bench.lives();
@@ -204,7 +204,7 @@ fn what_was_confirmed_is_checked_beside_and_begins_once() {
 #[test]
 fn what_was_confirmed_can_be_taken_back_while_it_is_checked() {
     let mut bench = Bench::new("one-disk");
-    bench.press(&[Key::Enter]);
+    bench.press(&[Key::Right, Key::Enter]);
     bench.fill_in();
     bench.press(&[Key::End, Key::Enter, Key::Back]);
     bench.go.send(()).unwrap();
@@ -218,7 +218,7 @@ fn what_was_confirmed_can_be_taken_back_while_it_is_checked() {
 #[test]
 fn a_machine_that_has_changed_is_shown_anew_and_nothing_is_installed() {
     let mut bench = Bench::new("one-disk");
-    bench.press(&[Key::Enter]);
+    bench.press(&[Key::Right, Key::Enter]);
     bench.fill_in();
     bench.change(|machine| machine.disks[0].content.signature = Some("ext4".to_owned()));
     bench.press(&[Key::End, Key::Enter]);
@@ -242,7 +242,7 @@ fn a_machine_that_has_changed_is_shown_anew_and_nothing_is_installed() {
 #[test]
 fn another_try_goes_on_with_what_it_has_written_itself_and_on_no_other_disk() {
     let mut bench = Bench::new("one-disk");
-    bench.press(&[Key::Enter]);
+    bench.press(&[Key::Right, Key::Enter]);
     bench.fill_in();
     bench.press(&[Key::End, Key::Enter]);
     bench.hear();

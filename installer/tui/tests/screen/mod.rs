@@ -81,6 +81,15 @@ pub fn app(name: &str) -> App {
         .with_keyboards(keyboards.map(keyboard).into())
 }
 
+/// The same, with the focus on what asks for everything.
+pub fn by_page(name: &str) -> App {
+    let mut app = app(name);
+    if shown(&app, SIZES[0]).contains("[> Take what is proposed <]") {
+        press(&mut app, &[Key::Right]);
+    }
+    app
+}
+
 pub fn shown(app: &App, (width, height): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(app, frame)).unwrap();
@@ -111,7 +120,7 @@ pub fn type_text(app: &mut App, text: &str) {
 }
 
 pub fn ready_to_install() -> App {
-    let mut app = app("one-disk");
+    let mut app = by_page("one-disk");
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Enter, Key::Down, Key::Down]);
     type_text(&mut app, KEY);
     press(&mut app, &[Key::Enter, Key::Enter, Key::Enter, Key::Enter]);
@@ -121,7 +130,7 @@ pub fn ready_to_install() -> App {
 
 /// On the page with the disks, of which there is one.
 pub fn with_disk_page(name: &str) -> App {
-    let mut app = app(name);
+    let mut app = by_page(name);
     press(&mut app, &[Key::Enter]);
     assert_eq!(app.page(), Page::Disk);
     app
