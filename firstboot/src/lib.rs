@@ -59,7 +59,7 @@ pub use journal::{Entry, Journal, JournalError, MAX_JOURNAL, Outcome};
 pub use keyboard::{COMMON, KEYMAPS, common_keyboards, is_screen, keyboards, load_keyboard};
 pub use lock::{Lock, LockError};
 pub use pool::{Join, PoolFacts, Secret};
-pub use ready::not_done;
+pub use ready::{left_to_do, not_done};
 pub use run::{Paths, Run, RunError, run};
 pub use settings_file::{current_settings, parse_settings, read_settings};
 pub use task::Task;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use xenolith_disk::reserved::{self, Name};
 use xenolith_firstboot::{
     Decision, Facts, Journal, Lock, LockError, Outcome, Paths, PoolFacts, Run, System as _, Task, ThisHost,
-    decide, make_host_keys, not_done, parse_settings, read_settings, run, settle, storage::ThisMachine,
+    decide, left_to_do, make_host_keys, parse_settings, read_settings, run, settle, storage::ThisMachine,
 };
 use xenolith_layout::names::{
     BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
@@ -149,7 +149,7 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 
 fn status(json: bool) -> anyhow::Result<ExitCode> {
     let journal = Journal::read(&Path::new(STATE_MOUNT).join(STATE_FIRSTBOOT))?;
-    let left = left(&journal);
+    let left = left_to_do(&here(), &journal);
     if json {
         let status = Status {
             journal: &journal,
@@ -184,16 +184,6 @@ struct Status<'a> {
     ready: bool,
     /// What is left; `null` if the host has no settings yet, or nobody can say.
     not_done: Option<Vec<Task>>,
-}
-
-/// The tasks that this host still has to do, if it has settings that ask for some.
-fn left(journal: &Journal) -> anyhow::Result<Option<Vec<Task>>> {
-    let Paths { root, state } = here();
-    let settings = state.join(STATE_SETTINGS);
-    if !settings.try_exists()? {
-        return Ok(None);
-    }
-    Ok(Some(not_done(&read_settings(&settings)?.0, journal, &Facts::of(&root)?)))
 }
 
 fn in_words(left: &anyhow::Result<Option<Vec<Task>>>) -> String {

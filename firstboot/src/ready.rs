@@ -1,9 +1,12 @@
 //! Whether the host is what its settings ask for. It follows from the settings, the journal and the host, so nobody writes it down.
 
+use xenolith_layout::names::STATE_SETTINGS;
 use xenolith_settings::Settings;
 
 use crate::decide::{Decision, Facts, decide};
 use crate::journal::{Journal, Outcome};
+use crate::run::Paths;
+use crate::settings_file::read_settings;
 use crate::task::Task;
 
 /// Tasks that still have something to do. With none the host is ready.
@@ -22,4 +25,16 @@ pub fn not_done(settings: &Settings, journal: &Journal, facts: &Facts) -> Vec<Ta
         },
     };
     Task::ALL.into_iter().filter(left).collect()
+}
+
+/// The tasks that a host still has to do, if it has settings that ask for some. With none it is ready.
+///
+/// # Errors
+/// When its settings or its network interfaces cannot be read.
+pub fn left_to_do(paths: &Paths, journal: &Journal) -> anyhow::Result<Option<Vec<Task>>> {
+    let settings = paths.state.join(STATE_SETTINGS);
+    if !settings.try_exists()? {
+        return Ok(None);
+    }
+    Ok(Some(not_done(&read_settings(&settings)?.0, journal, &Facts::of(&paths.root)?)))
 }

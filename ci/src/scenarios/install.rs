@@ -118,6 +118,7 @@ pub fn is_installed(vm: &Vm) -> anyhow::Result<()> {
     let tasks = tasks.with_context(|| format!("nothing is known of first boot: {status}"))?;
     ensure!(tasks.keys().eq(TASKS), "other tasks than the answers ask for: {status}");
     ensure!(tasks.values().all(|task| task["outcome"] == "done"), "not all tasks are done: {status}");
+    ensure!(status["ready"] == true, "first boot has something left to do: {status}");
     for (command, expected) in MADE {
         let said = vm.ssh_ok(command)?;
         ensure!(said.contains(expected), "{command} does not say {expected}:\n{said}");

@@ -1,13 +1,14 @@
 //! Reads the facts of a host. Whatever cannot be read is written down and left out.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use xenolith_firstboot::storage::StorageRecord;
-use xenolith_firstboot::{Journal, JournalError, host_certificate, host_uuid};
+use xenolith_firstboot::{Journal, JournalError, Paths, Task, host_certificate, host_uuid, left_to_do};
 use xenolith_layout::names::{
     BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, INSTALL_FAILED, STATE_FIRSTBOOT, STATE_MOUNT,
 };
@@ -31,6 +32,10 @@ const SSH_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
 pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
     let mut notes = Notes::default();
     let facts = notes.keep("boot facts", boot_facts(host));
+    let journal = notes.keep("first boot", firstboot(host));
+    let left = journal
+        .as_ref()
+        .and_then(|journal| notes.keep("what first boot has left to do", left(host, journal)).flatten());
     let mut report = Report {
         schema: SCHEMA,
         image: notes.keep("os-release", os_release(host)).unwrap_or_default(),
@@ -40,7 +45,9 @@ pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
         xen: xen(host, asked, &mut notes),
         services: notes.keep("required units", services(host)).unwrap_or_default(),
         failed_units: notes.keep("failed units", failed_units(host)),
-        firstboot: notes.keep("first boot", firstboot(host)),
+        firstboot: journal,
+        ready: left.as_ref().map(Vec::is_empty),
+        not_done: left.unwrap_or_default(),
         host: host_facts(host, &mut notes),
         storage: notes.keep("local storage", StorageRecord::read(host.root)).flatten(),
         mirrors: mirrors(host.root),
@@ -76,8 +83,16 @@ fn boot_facts(host: &Host<'_>) -> anyhow::Result<BootFacts> {
 
 /// Nothing was asked for as long as there is no file.
 fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
-    let state = host.root.join(STATE_MOUNT.trim_start_matches('/'));
-    Journal::read(&state.join(STATE_FIRSTBOOT))
+    Journal::read(&state(host).join(STATE_FIRSTBOOT))
+}
+
+/// What first boot still has to do, if the host has settings.
+fn left(host: &Host<'_>, journal: &Journal) -> anyhow::Result<Option<Vec<Task>>> {
+    left_to_do(&Paths { root: host.root.to_owned(), state: state(host) }, journal)
+}
+
+fn state(host: &Host<'_>) -> PathBuf {
+    host.root.join(STATE_MOUNT.trim_start_matches('/'))
 }
 
 fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {

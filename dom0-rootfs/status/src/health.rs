@@ -128,6 +128,8 @@ mod tests {
                 .collect(),
             failed_units: Some(vec![]),
             firstboot: Some(Journal::default()),
+            ready: None,
+            not_done: vec![],
             host: HostFacts::default(),
             storage: None,
             mirrors: vec![],

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xenolith_firstboot::storage::StorageRecord;
-use xenolith_firstboot::{Journal, Shown};
+use xenolith_firstboot::{Journal, Shown, Task};
 use xenolith_layout::{RootHash, Slot, seal::StateKey};
 
 use crate::boot::Medium;
@@ -35,6 +35,12 @@ pub struct Report {
     /// What became of each thing that the host's settings asked for; absent if it cannot be read.
     #[serde(default)]
     pub firstboot: Option<Journal>,
+    /// Whether the host is what its settings ask for; absent if it has none, or nobody can say.
+    #[serde(default)]
+    pub ready: Option<bool>,
+    /// What first boot has left to do until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_done: Vec<Task>,
     /// What the host is known by; empty before first boot.
     #[serde(default)]
     pub host: HostFacts,

@@ -138,7 +138,7 @@ fn boot_rows(report: &Report, out: &mut Vec<Row>) {
     }
     row(out, "state", &state(boot));
     if let Some(journal) = report.firstboot.as_ref().filter(|journal| !journal.tasks.is_empty()) {
-        row(out, "first boot", &firstboot(journal));
+        row(out, "first boot", &firstboot(report, journal));
     }
     if let Some(failed) = &report.installation {
         installation_rows(failed, out);
@@ -157,16 +157,21 @@ fn installation_rows(failed: &FailedInstallation, out: &mut Vec<Row>) {
     }
 }
 
-/// `5 of 6 done; network failed`. Why, the warnings say.
-fn firstboot(journal: &Journal) -> String {
+/// `ready; 6 of 6 done`, or `5 of 6 done; network failed; storage not done`. Why, the warnings say.
+fn firstboot(report: &Report, journal: &Journal) -> String {
     let done = journal.tasks.keys().filter(|task| journal.is_done(**task)).count();
-    let mut text = format!("{done} of {} done", journal.tasks.len());
+    let ready = if report.ready == Some(true) { "ready; " } else { "" };
+    let untried: Vec<_> = report.not_done.iter().filter(|task| !journal.tasks.contains_key(task)).collect();
+    let mut text = format!("{ready}{done} of {} done", journal.tasks.len() + untried.len());
     for (task, entry) in &journal.tasks {
         match entry.outcome {
             Outcome::Done => {}
             Outcome::Failed => drop(write!(text, "; {task} failed")),
             Outcome::NotAvailable => drop(write!(text, "; {task} not available")),
         }
+    }
+    for task in untried {
+        let _ = write!(text, "; {task} not done");
     }
     text
 }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use xenolith_firstboot::Task;
 use xenolith_status::{Host, Recorded, Report, Xen, gather, ready, text};
 
 fn look_at(name: &str, asked: Option<Result<Xen, String>>) -> Report {
@@ -68,6 +69,36 @@ fn what_libxl_says_goes_before_sysfs_and_its_failure_is_told() {
 fn a_report_survives_json() {
     let report = look_at("disk-on-trial", None);
     assert_eq!(serde_json::from_str::<Report>(&json(&report)).unwrap(), report);
+}
+
+#[test]
+fn a_host_is_ready_when_first_boot_has_nothing_left_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("run/xenolith/state");
+    fs_err::create_dir_all(&state).unwrap();
+    let boot = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/disk-on-trial/root/run/xenolith/boot.json");
+    fs_err::copy(boot, folder.path().join("run/xenolith/boot.json")).unwrap();
+    fs_err::write(state.join("settings.toml"), "version = 1\n\n[host]\nname = \"rack4\"\n").unwrap();
+    let first_boot = |tasks: serde_json::Value| {
+        let journal = serde_json::json!({ "schema": 1, "tasks": tasks });
+        fs_err::write(state.join("firstboot.json"), journal.to_string()).unwrap();
+        let programs = Recorded(folder.path().join("programs"));
+        let report = gather(&Host { root: folder.path(), programs: &programs }, None);
+        let row = text(&report).lines().find(|line| line.contains("first boot")).unwrap().trim().to_owned();
+        (report.ready, report.not_done, row)
+    };
+    let done = serde_json::json!({ "outcome": "done", "tries": 1 });
+    let mut tasks: serde_json::Value =
+        Task::ALL.into_iter().map(|task| (task.name().to_owned(), done.clone())).collect();
+    let (ready, left, row) = first_boot(tasks.clone());
+    assert_eq!((ready, left), (Some(true), Vec::new()));
+    assert!(row.ends_with("ready; 13 of 13 done"), "{row}");
+    tasks.as_object_mut().unwrap().remove("host-name");
+    tasks["network"] = serde_json::json!({ "outcome": "failed", "why": "no such interface", "tries": 1 });
+    let (ready, left, row) = first_boot(tasks);
+    assert_eq!((ready, left), (Some(false), vec![Task::HostName, Task::Network]));
+    assert!(row.ends_with(" 11 of 13 done; network failed; host-name not done"), "{row}");
 }
 
 #[test]
