@@ -37,7 +37,7 @@ pub struct DiskRule {
     /// The smallest or the largest of those that match. Two of the same size are too many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pick: Option<Pick>,
-    /// How many disks it has to match.
+    /// How many disks it has to match. Left out: 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub count: u16,
 }

@@ -50,7 +50,7 @@ pub struct Target {
     /// The most that the state partition gets, such as "64 GiB"; at least 1 GiB.
     #[serde(default)]
     pub state: Option<Size>,
-    /// Whether the state partition is encrypted: settings, keys and logs of the host, not the disks of its guests.
+    /// Whether the state partition is encrypted: settings, keys and logs of the host, not the disks of its guests. Left out: `none`.
     #[serde(default, skip_serializing_if = "Encryption::is_none")]
     pub encryption: Encryption,
 }
