@@ -106,6 +106,8 @@ fn by_screens() -> Result<ExitCode, Failed> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(Failed(2, anyhow::anyhow!("there is no terminal for the screens; give --answers FILE")));
     }
+    // The disks may take their time, and there is no picture before they have answered.
+    say("Looking at this machine and its disks …");
     let session = Session::look(None)?;
     let watch = Watch::of(Path::new(Session::RUN)).code(7)?;
     match watch {
