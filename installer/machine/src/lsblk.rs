@@ -1,8 +1,9 @@
 //! What `lsblk --json --bytes` says, as far as we read it. It has asked udev and blkid already.
 //!
-//! Source: util-linux 2.41, lsblk(8). Numbers come as numbers and flags as booleans since 2.33; `null` is "not known".
+//! Source: util-linux 2.41, lsblk(8). Numbers come as numbers and flags as booleans since 2.33; `null` is "not known": a device that comes
+//! or goes while it is looked at, such as an array that is being started, has it in any place. What is not known counts against a disk.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The columns that are asked for.
 pub const COLUMNS: &str = "NAME,KNAME,TYPE,SIZE,LOG-SEC,PHY-SEC,RO,RM,HOTPLUG,ROTA,TRAN,VENDOR,MODEL,SERIAL,WWN,PTTYPE,PARTN,\
@@ -31,19 +32,26 @@ pub struct Device {
     /// `disk`, `part`, `rom`, `loop`, `mpath`, `raid1`, `lvm`, `crypt` …
     #[serde(rename = "type")]
     pub kind: String,
-    /// Bytes.
+    /// Bytes; 0 if not known.
+    #[serde(deserialize_with = "or_default")]
     pub size: u64,
-    /// Bytes in a logical sector.
+    /// Bytes in a logical sector; 0 if not known.
+    #[serde(deserialize_with = "or_default")]
     pub log_sec: u32,
-    /// Bytes in a physical sector.
+    /// Bytes in a physical sector; 0 if not known.
+    #[serde(deserialize_with = "or_default")]
     pub phy_sec: u32,
-    /// Cannot be written.
+    /// Cannot be written, or nobody knows.
+    #[serde(deserialize_with = "or_true")]
     pub ro: bool,
     /// Its medium can be taken out.
+    #[serde(deserialize_with = "or_default")]
     pub rm: bool,
     /// Can be plugged in while the machine runs.
+    #[serde(deserialize_with = "or_default")]
     pub hotplug: bool,
     /// Turns.
+    #[serde(deserialize_with = "or_default")]
     pub rota: bool,
     /// How it is attached: `sata`, `sas`, `nvme`, `usb`, `iscsi`, `fc` …
     pub tran: Option<String>,
@@ -79,4 +87,12 @@ pub struct Device {
     pub mountpoints: Vec<Option<String>>,
     /// What lies on it.
     pub children: Vec<Device>,
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+fn or_true<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(true))
 }

@@ -44,6 +44,24 @@ fn an_empty_disk_is_offered() {
 }
 
 #[test]
+fn what_is_not_known_of_a_disk_counts_against_it_and_of_an_array_on_its_way_hides_no_disk() {
+    let null =
+        json!({ "log-sec": null, "phy-sec": null, "ro": null, "rm": null, "hotplug": null, "rota": null });
+    let mut array = disk("md127", null.clone());
+    array["type"] = json!("md");
+    let machine =
+        with(vec![disk("sda", json!({ "children": [array] })), disk("sdb", null), disk("sdc", json!({}))]);
+    assert_eq!(reasons(&machine, "sda"), ["sda is in use by md127"]);
+    assert_eq!(
+        reasons(&machine, "sdb"),
+        ["it is write-protected", "it has sectors of 0 bytes; 512 and 4096 are supported"]
+    );
+    assert_eq!(reasons(&machine, "sdc"), [""; 0]);
+    let machine = with(vec![disk("sda", json!({ "size": null }))]);
+    assert!(machine.disks.is_empty(), "as a drive without a medium");
+}
+
+#[test]
 fn drives_without_a_medium_and_things_that_are_no_disks_are_not_there() {
     let machine = with(vec![
         disk("sr0", json!({ "type": "rom" })),

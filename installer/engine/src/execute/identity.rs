@@ -68,6 +68,14 @@ mod tests {
     }
 
     #[test]
+    fn an_array_that_is_on_its_way_meanwhile_changes_nothing() {
+        let mut answer: serde_json::Value = serde_json::from_str(&found("sda", "S1")).unwrap();
+        let array = json!({ "name": "md127", "kname": "md127", "type": "md", "size": 0, "log-sec": null, "ro": null });
+        answer["blockdevices"].as_array_mut().unwrap().push(array);
+        same(&meant(), &answer.to_string()).unwrap();
+    }
+
+    #[test]
     fn a_name_that_means_another_disk_is_said_with_both() {
         let error = same(&meant(), &found("sda", "S2")).unwrap_err().to_string();
         assert_eq!(
