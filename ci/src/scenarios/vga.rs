@@ -44,6 +44,7 @@ pub fn vga(context: &Context) -> anyhow::Result<Count> {
         picture(vm, "medium-console.png")?;
         leads_to(vm, ENTER, "Welcome (1 of 9)")?;
         shell(vm)?;
+        picture(vm, "installer-welcome.png")?;
         leads_to(vm, RIGHT, "[> Next <]")?;
         leads_to(vm, ENTER, "Disk (2 of 9)")?;
         picture(vm, "installer-disk.png")?;

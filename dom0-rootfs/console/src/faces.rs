@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event;
 use xenolith_console::{Action, App, Effect, LOGGED_OUT_AFTER, OnEnter, Read, Stage, draw, plain, serial};
 use xenolith_firstboot::is_screen;
-use xenolith_terminal::{Key, SMALLEST, Screen, Typed, Typing, answers, meaning, shell};
+use xenolith_terminal::{Heard, Key, Keys, SMALLEST, Screen, Typed, Typing, answers, shell};
 
 use zeroize::Zeroizing;
 
@@ -162,6 +161,7 @@ impl Console {
         }
         let mut screen = Screen::open(told)?;
         let (mut changed, mut painted, mut drawn) = (true, Instant::now(), Instant::now());
+        let mut keys = Keys::default();
         loop {
             let tick = self.app.tick(self.began.elapsed());
             if self.here(tick, &mut screen)? && serial {
@@ -186,12 +186,9 @@ impl Console {
             }
             changed = self.listen();
             let beat = if *self.app.stage() == Stage::Locked { SLOW_BEAT } else { BEAT };
-            if !event::poll(beat)? {
-                continue;
-            }
-            changed = true;
-            let event::Event::Key(key) = event::read()? else { continue };
-            let Some(key) = meaning(key) else { continue };
+            let heard = keys.wait(beat)?;
+            changed |= heard != Heard::Nothing;
+            let Heard::Key(key) = heard else { continue };
             let effect = self.app.key(key);
             if self.here(effect, &mut screen)? && serial {
                 return Ok(());

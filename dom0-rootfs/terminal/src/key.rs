@@ -38,7 +38,7 @@ pub enum Key {
 }
 
 /// What a key means here, if anything.
-pub fn meaning(key: KeyEvent) -> Option<Key> {
+pub(crate) fn meaning(key: KeyEvent) -> Option<Key> {
     if key.kind == KeyEventKind::Release {
         return None;
     }

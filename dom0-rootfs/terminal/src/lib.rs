@@ -5,6 +5,7 @@
 
 mod answer;
 mod key;
+mod keys;
 mod line;
 
 use std::io::{self, Stdout};
@@ -23,7 +24,8 @@ use ratatui::{
 };
 
 pub use answer::{answers, position};
-pub use key::{Key, meaning};
+pub use key::Key;
+pub use keys::{Heard, Keys};
 pub use line::{Typed, Typing, without_sequences};
 
 /// What a serial line is drawn as if nobody says how large it is: what every terminal shows.

@@ -10,11 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use ratatui::crossterm::event;
 use xenolith_firstboot::{common_keyboards, time_zones};
 use xenolith_installer::Plan;
 use xenolith_machine::{Machine, PluggedIn};
-use xenolith_terminal::{Screen, meaning, shell};
+use xenolith_terminal::{Heard, Keys, Screen, shell};
 use xenolith_tui::{App, Effect, Keyboard, Volume, draw};
 
 use crate::{
@@ -123,6 +122,7 @@ impl<W: Work> Screens<W> {
 
     fn run(&mut self, screen: &mut Screen) -> anyhow::Result<Effect> {
         let (mut changed, mut shown, mut painted) = (true, None, Instant::now());
+        let mut keys = Keys::default();
         loop {
             let stale = painted.elapsed() > REPAINT;
             if changed || stale {
@@ -135,12 +135,9 @@ impl<W: Work> Screens<W> {
                 shown = Some(self.app.page());
             }
             changed = self.hear();
-            if !event::poll(BEAT)? {
-                continue;
-            }
-            changed = true;
-            let event::Event::Key(key) = event::read()? else { continue };
-            let Some(key) = meaning(key) else { continue };
+            let heard = keys.wait(BEAT)?;
+            changed |= heard != Heard::Nothing;
+            let Heard::Key(key) = heard else { continue };
             match self.app.key(key) {
                 Effect::Shell => screen.aside(|| shell("The installer comes back when this shell ends."))?,
                 ending @ (Effect::Restart | Effect::PowerOff | Effect::Leave) => return Ok(ending),
