@@ -8,9 +8,9 @@ use std::time::SystemTime;
 
 use fs_err as fs;
 use uuid::Uuid;
-use xenolith_layout::names::{STATE_KEPT_IDENTITY, STATE_MOUNT};
+use xenolith_layout::names::STATE_KEPT_IDENTITY;
 use xenolith_machine::Machine;
-use xenolith_probe::plain_file;
+use xenolith_probe::short_file;
 use xenolith_settings::{HostName, Known, Settings, SshKey, V4, V6};
 
 use crate::certificate::{CERTIFICATE, CertificateNames, fresh_uuid, host_certificate};
@@ -18,6 +18,7 @@ use crate::change::{Change, Reload};
 use crate::former::KeptIdentity;
 use crate::partly::{with_root_password, with_time_servers};
 use crate::pool::{self, PoolFacts};
+use crate::run::Paths;
 use crate::storage::{self, Programs, StorageFacts};
 use crate::task::Task;
 use crate::tuning::{self, TuningFacts};
@@ -104,8 +105,7 @@ impl Facts {
 
 /// What an installation has left of the host before. What is no such file is as none: the host then gets what each new one gets.
 pub(crate) fn kept(root: &Path) -> KeptIdentity {
-    let path = root.join(STATE_MOUNT.trim_start_matches('/')).join(STATE_KEPT_IDENTITY);
-    let text = plain_file(&path, MAX_KEPT).ok().flatten().filter(|text| text.len() <= MAX_KEPT);
+    let text = short_file(&Paths::of(root).state.join(STATE_KEPT_IDENTITY), MAX_KEPT);
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 

@@ -17,9 +17,7 @@ use xenolith_firstboot::{
     Decision, Facts, Journal, Lock, LockError, Outcome, Paths, PoolFacts, Run, System as _, Task, ThisHost,
     decide, left_to_do, make_host_keys, parse_settings, read_settings, run, settle, storage::ThisMachine,
 };
-use xenolith_layout::names::{
-    BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_MOUNT, STATE_SETTINGS,
-};
+use xenolith_layout::names::{BOOT_FACTS, SEED_FILE, SEED_LABEL, STATE_FIRSTBOOT, STATE_SETTINGS};
 use xenolith_machine::lsblk::COLUMNS;
 use xenolith_probe::{Installed, Programs as _, Tool, Volume};
 use xenolith_settings::{MAX_SETTINGS, Settings, SettingsError};
@@ -109,7 +107,7 @@ fn main() -> ExitCode {
 
 /// The host that this program runs on.
 fn here() -> Paths {
-    Paths { root: "/".into(), state: STATE_MOUNT.into() }
+    Paths::of(Path::new("/"))
 }
 
 /// The exit code of a failure.
@@ -148,8 +146,9 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn status(json: bool) -> anyhow::Result<ExitCode> {
-    let journal = Journal::read(&Path::new(STATE_MOUNT).join(STATE_FIRSTBOOT))?;
-    let left = left_to_do(&here(), &journal);
+    let here = here();
+    let journal = Journal::read(&here.state.join(STATE_FIRSTBOOT))?;
+    let left = left_to_do(&here, &journal);
     if json {
         let status = Status {
             journal: &journal,

@@ -12,7 +12,7 @@ use std::{fmt, thread};
 
 use serde::Deserialize;
 use xenolith_layout::names::STATE_POOL_PASSWORD;
-use xenolith_probe::plain_file;
+use xenolith_probe::short_file;
 use xenolith_settings::{Fingerprint, Pool};
 use xenolith_source::{Patience, Url, shown_certificate};
 
@@ -75,9 +75,8 @@ impl PoolFacts {
 
 /// What an installation has left in the state.
 fn password(state: &Path) -> Option<Secret> {
-    let bytes = plain_file(&state.join(STATE_POOL_PASSWORD), MAX_PASSWORD).ok().flatten()?;
-    let bounded = (bytes.len() <= MAX_PASSWORD).then_some(bytes)?;
-    Secret::new(&String::from_utf8(bounded).ok()?)
+    let bytes = short_file(&state.join(STATE_POOL_PASSWORD), MAX_PASSWORD)?;
+    Secret::new(&String::from_utf8(bytes).ok()?)
 }
 
 /// The certificate of a host's XenAPI.

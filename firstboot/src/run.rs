@@ -1,9 +1,11 @@
 //! Carries tasks out, each by itself.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use xenolith_layout::names::{STATE_CLAIMED, STATE_FIRSTBOOT, STATE_KEPT_IDENTITY, STATE_POOL_PASSWORD};
+use xenolith_layout::names::{
+    STATE_CLAIMED, STATE_FIRSTBOOT, STATE_KEPT_IDENTITY, STATE_MOUNT, STATE_POOL_PASSWORD,
+};
 use xenolith_settings::{SecretPlace, Settings};
 
 use crate::change::{Change, System};
@@ -18,6 +20,13 @@ pub struct Paths {
     pub root: PathBuf,
     /// Where the state is mounted.
     pub state: PathBuf,
+}
+
+impl Paths {
+    /// Of the host whose root is there, with its state where the initrd mounts it.
+    pub fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), state: root.join(STATE_MOUNT.trim_start_matches('/')) }
+    }
 }
 
 /// What ends a run before its tasks are through: what became of them could not be written down.

@@ -15,7 +15,6 @@ use xenolith_firstboot::{
     Amend, Facts, KEYMAPS, Paths, SSH_KEYS, ThisHost, amend, common_keyboards, current_settings, is_screen,
     keep, load_keyboard, settle, time_zones, try_network,
 };
-use xenolith_layout::names::STATE_MOUNT;
 use xenolith_machine::{Machine, lsblk::COLUMNS};
 use xenolith_settings::{Network, Settings, SshKey};
 
@@ -81,7 +80,7 @@ pub fn read(read: Read) -> Told {
 }
 
 fn paths() -> Paths {
-    Paths { root: "/".into(), state: STATE_MOUNT.into() }
+    Paths::of(Path::new("/"))
 }
 
 fn known() -> Known {

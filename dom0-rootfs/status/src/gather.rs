@@ -1,17 +1,14 @@
 //! Reads the facts of a host. Whatever cannot be read is written down and left out.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use xenolith_firstboot::storage::StorageRecord;
-use xenolith_firstboot::{Journal, JournalError, Paths, Task, host_certificate, host_uuid, left_to_do};
-use xenolith_layout::names::{
-    BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, INSTALL_FAILED, STATE_FIRSTBOOT, STATE_MOUNT,
-};
+use xenolith_firstboot::{Journal, Paths, host_certificate, host_uuid, left_to_do};
+use xenolith_layout::names::{BOOT_FACTS, EFI_GLOBAL_VARIABLE, EntryName, INSTALL_FAILED, STATE_FIRSTBOOT};
 
 use crate::boot::BootFacts;
 use crate::health::{REQUIRED, judge};
@@ -32,10 +29,12 @@ const SSH_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
 pub fn gather(host: &Host<'_>, asked: Option<Result<Xen, String>>) -> Report {
     let mut notes = Notes::default();
     let facts = notes.keep("boot facts", boot_facts(host));
-    let journal = notes.keep("first boot", firstboot(host));
-    let left = journal
-        .as_ref()
-        .and_then(|journal| notes.keep("what first boot has left to do", left(host, journal)).flatten());
+    let paths = Paths::of(host.root);
+    // Nothing was asked for as long as there is no file.
+    let journal = notes.keep("first boot", Journal::read(&paths.state.join(STATE_FIRSTBOOT)));
+    let left = journal.as_ref().and_then(|journal| {
+        notes.keep("what first boot has left to do", left_to_do(&paths, journal)).flatten()
+    });
     let mut report = Report {
         schema: SCHEMA,
         image: notes.keep("os-release", os_release(host)).unwrap_or_default(),
@@ -79,20 +78,6 @@ impl Notes {
 
 fn boot_facts(host: &Host<'_>) -> anyhow::Result<BootFacts> {
     Ok(serde_json::from_slice(&host.bytes(BOOT_FACTS)?)?)
-}
-
-/// Nothing was asked for as long as there is no file.
-fn firstboot(host: &Host<'_>) -> Result<Journal, JournalError> {
-    Journal::read(&state(host).join(STATE_FIRSTBOOT))
-}
-
-/// What first boot still has to do, if the host has settings.
-fn left(host: &Host<'_>, journal: &Journal) -> anyhow::Result<Option<Vec<Task>>> {
-    left_to_do(&Paths { root: host.root.to_owned(), state: state(host) }, journal)
-}
-
-fn state(host: &Host<'_>) -> PathBuf {
-    host.root.join(STATE_MOUNT.trim_start_matches('/'))
 }
 
 fn host_facts(host: &Host<'_>, notes: &mut Notes) -> HostFacts {

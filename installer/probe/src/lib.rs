@@ -23,7 +23,7 @@ use xenolith_machine::{
 };
 
 use sysfs::{absent, read};
-pub use volume::{Volume, plain_file};
+pub use volume::{Volume, plain_file, short_file};
 
 /// A program of dom0 that is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -82,11 +82,8 @@ pub(crate) fn efi_variables(root: &Path) -> BTreeMap<String, u8> {
 /// The disks of sessions with targets that firmware has named in the iBFT (ACPI for iSCSI, Linux's Documentation/ABI/testing/
 /// sysfs-ibft), with the target's name.
 pub(crate) fn iscsi_boot(root: &Path) -> io::Result<BTreeMap<String, String>> {
-    let named = |folder: &Path, file: &str| {
-        fs::read_to_string(folder.join(file)).ok().map(|text| text.trim().to_owned())
-    };
-    let firmware: Vec<_> = entries(&root.join("sys/firmware/ibft"))?;
-    let firmware: Vec<_> = firmware.iter().filter_map(|folder| named(folder, "target-name")).collect();
+    let firmware = entries(&root.join("sys/firmware/ibft"))?;
+    let firmware: Vec<_> = firmware.iter().filter_map(|folder| read(folder, "target-name").ok()).collect();
     if firmware.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -96,7 +93,7 @@ pub(crate) fn iscsi_boot(root: &Path) -> io::Result<BTreeMap<String, String>> {
         let Ok(device) = fs::read_link(&disk) else { continue };
         let mut above = device.iter().filter_map(|part| part.to_str());
         let Some(session) = above.find(|part| part.starts_with("session")) else { continue };
-        let target = named(&root.join("sys/class/iscsi_session").join(session), "targetname");
+        let target = read(root, &format!("sys/class/iscsi_session/{session}/targetname")).ok();
         if let (Some(disk), Some(target)) = (name(&disk), target.filter(|target| firmware.contains(target))) {
             disks.insert(disk, target);
         }
@@ -109,7 +106,7 @@ pub(crate) fn nics(root: &Path) -> io::Result<Vec<RawNic>> {
     let mut nics = Vec::new();
     for folder in entries(&root.join("sys/class/net"))? {
         let Some(name) = name(&folder).filter(|_| folder.is_dir()) else { continue };
-        let file = |name: &str| fs::read_to_string(folder.join(name)).ok().map(|text| text.trim().to_owned());
+        let file = |name: &str| read(&folder, name).ok();
         nics.push(RawNic {
             name,
             address: file("address").unwrap_or_default(),

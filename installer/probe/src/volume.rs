@@ -79,6 +79,11 @@ pub fn plain_file(path: &Path, longest: usize) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// The same file where nobody is told why there is none: also none if it cannot be read, or is longer than `longest`.
+pub fn short_file(path: &Path, longest: usize) -> Option<Vec<u8>> {
+    plain_file(path, longest).ok().flatten().filter(|bytes| bytes.len() <= longest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

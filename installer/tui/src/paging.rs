@@ -24,7 +24,7 @@ impl App {
         Effect::None
     }
 
-    /// The disk that would be taken if nobody says otherwise: the only one, if nothing is lost by it.
+    /// The chosen disk, if nothing is lost by it and all else is as it was proposed.
     pub(crate) fn proposed(&self) -> Option<&Disk> {
         let [only] = self.form.disks.as_slice() else { return None };
         let disk = self.machine.disks.get(*only)?;
